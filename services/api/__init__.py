@@ -1,0 +1,1 @@
+"""The OSIA ABIS interface for border, visa and enrolment systems. Holds no model, sees no template."""

@@ -1,0 +1,357 @@
+"""The facts that services append to the log. `shared.envelope` says how they look as bytes.
+
+Each fact belongs to one *request*: a call that was accepted, and that gets exactly one `Decided` (I1). A request has
+at most one fact of each type, so request id and type together identify a fact, and a copy of it (redelivered after
+a crash) is recognised and ignored.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from shared.biometrics import STRICT, Bytes64, Candidate, Quality, Template
+
+JsonObject = dict[str, JsonValue]
+Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
+"""A person, encounter, gallery, request or transaction: 1 to 200 characters, no control characters, no slash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What every fact about one call carries along, unchanged."""
+
+    __pydantic_config__ = STRICT
+    request_id: Id
+    transaction_id: str
+    """OSIA's `transactionId`: the caller's, shared by several requests; for tracing only."""
+    received_at: datetime
+    """When the request was accepted (UTC). Facts derived later repeat it, so that a repeated fact has equal bytes."""
+    client: str
+    """Who asked: the token's client."""
+
+
+# ---- what a capture is for
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """Make the samples a reference of this encounter."""
+
+    __pydantic_config__ = STRICT
+    person_id: Id
+    encounter_id: Id
+    galleries: tuple[Id, ...]
+    body_digest: str
+    """SHA-256 (hex) of what the client sent, so that a re-send is told from a conflict (I16)."""
+    active: bool = True
+    replaces: bool = False
+    """True: the encounter must exist and is replaced; False: it must not exist."""
+    document: JsonObject = field(default_factory=dict[str, JsonValue], repr=False)
+    """The OSIA encounter as sent, without its pictures: what reading it back returns and filters look at."""
+    kind: Literal["enrol"] = "enrol"
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Is this the person they claim to be: 1:1 against all active references of the person."""
+
+    __pydantic_config__ = STRICT
+    gallery: Id
+    person_id: Id
+    threshold: float | None = None
+    """A ComparisonScore in dB; None is the system's own."""
+    kind: Literal["verify"] = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Do two sets of samples show one person."""
+
+    __pydantic_config__ = STRICT
+    threshold: float | None = None
+    kind: Literal["compare"] = "compare"
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """Who is this: 1:N in one gallery or ALL."""
+
+    __pydantic_config__ = STRICT
+    gallery: Id
+    max_candidates: int
+    threshold: float | None = None
+    filter: JsonObject = field(default_factory=dict[str, JsonValue], repr=False)
+    kind: Literal["identify"] = "identify"
+
+
+Purpose = Annotated[Enrol | Verify | Compare | Identify, Field(discriminator="kind")]
+Question = Annotated[Verify | Compare | Identify, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture of a face as it was captured: JPEG, PNG, WebP or JPEG 2000."""
+
+    __pydantic_config__ = STRICT
+    image: Bytes64 = field(repr=False)
+
+
+# ---- captures-urgent, captures-bulk
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureReceived:
+    """A call that carries samples was accepted."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    purpose: Purpose
+    samples: tuple[Sample, ...]
+    against: tuple[Sample, ...] = ()
+    """The second set; only for the purpose `compare`."""
+
+
+# ---- gallery: everything that changes it, in one total order
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceEnrolled:
+    """The samples of an encounter gave these templates."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    enrol: Enrol
+    templates: tuple[Template, ...]
+    qualities: tuple[Quality, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncounterRemoved:
+    __pydantic_config__ = STRICT
+    request: Request
+    person_id: Id
+    encounter_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRemoved:
+    __pydantic_config__ = STRICT
+    request: Request
+    person_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class EncounterMoved:
+    __pydantic_config__ = STRICT
+    request: Request
+    source_id: Id
+    target_id: Id
+    encounter_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class PersonsMerged:
+    """All encounters of the source are the target's from here on."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    source_id: Id
+    target_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class EncounterActivated:
+    """Also the opposite: `active` says which. An inactive encounter is in no search and no verification."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    person_id: Id
+    encounter_id: Id
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EncounterRefiled:
+    """The encounter is filed under these galleries, and no others."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    person_id: Id
+    encounter_id: Id
+    galleries: tuple[Id, ...]
+
+
+GalleryEvent = (
+    ReferenceEnrolled
+    | EncounterRemoved
+    | PersonRemoved
+    | EncounterMoved
+    | PersonsMerged
+    | EncounterActivated
+    | EncounterRefiled
+)
+
+
+# ---- probes
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeExtracted:
+    """Templates to be compared and not enrolled."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    question: Question
+    templates: tuple[Template, ...]
+    against: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeChosen:
+    """Search with the active references of somebody enrolled (of one encounter, or of all)."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    question: Identify
+    person_id: Id
+    encounter_id: Id | None = None
+
+
+ProbeEvent = ProbeExtracted | ProbeChosen
+
+
+# ---- decisions: exactly one outcome for each request
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Enrolled; `candidates` are the earlier people it may be a duplicate of, most alike first."""
+
+    __pydantic_config__ = STRICT
+    person_id: Id
+    encounter_id: Id
+    candidates: tuple[Candidate, ...] = ()
+    total_candidates: int = 0
+    """How many there are in truth; more than `candidates` holds is an outcome of its own (TOO_MANY_CANDIDATES)."""
+    qualities: tuple[Quality, ...] = ()
+    kind: Literal["enrolled"] = "enrolled"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """No sample could be used: take the picture again. One `Quality` for each sample, in order."""
+
+    __pydantic_config__ = STRICT
+    qualities: tuple[Quality, ...]
+    kind: Literal["refused"] = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The gallery was changed as asked."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["changed"] = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A re-send of what is enrolled already: the answer is that of the request `of`."""
+
+    __pydantic_config__ = STRICT
+    of: Id
+    kind: Literal["repeated"] = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The encounter exists already, with other content (OSIA 409)."""
+
+    __pydantic_config__ = STRICT
+    message: str
+    kind: Literal["conflict"] = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """No such person, encounter or gallery (OSIA 404)."""
+
+    __pydantic_config__ = STRICT
+    message: str
+    kind: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`score` is given only where the answer is yes: a score of a non-match helps to rebuild a template (D6)."""
+
+    __pydantic_config__ = STRICT
+    match: bool
+    score: float | None = None
+    kind: Literal["verified"] = "verified"
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    __pydantic_config__ = STRICT
+    candidates: tuple[Candidate, ...]
+    total_candidates: int
+    kind: Literal["identified"] = "identified"
+
+
+Outcome = Annotated[
+    Enrolled | Refused | Changed | Repeated | Conflict | Unknown | Verified | Identified,
+    Field(discriminator="kind"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The one outcome of a request, at a stated position of the gallery log."""
+
+    __pydantic_config__ = STRICT
+    request: Request
+    outcome: Outcome
+    as_of: int
+    """Everything before this offset of `gallery` was taken into account; -1 where the gallery was not asked."""
+    gallery_count: int
+    """Active references among which was searched; -1 where the gallery was not asked."""
+
+
+# ---- dead-letters, heartbeats
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """Bytes that are no event, with the reason and where they came from."""
+
+    __pydantic_config__ = STRICT
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    key: Bytes64 = field(repr=False)
+    value: Bytes64 = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReported:
+    """A running service says, once a second, that it lives and how far it is."""
+
+    __pydantic_config__ = STRICT
+    service: Literal["enroll", "match", "api"]
+    instance: str
+    at: datetime
+    ready: bool
+    detail: str = ""
+    """Why not ready, for the operator."""
+    as_of: int = -1
+    """match: the gallery position; -1 for others."""
+    gallery_count: int = -1
+    figures: dict[str, float] = field(default_factory=dict[str, float])
+    """Counters and rates by metric name, for `eyni status`."""
+
+
+Event = CaptureReceived | GalleryEvent | ProbeEvent | Decided | DeadLettered | ServiceReported

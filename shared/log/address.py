@@ -1,0 +1,33 @@
+"""Choose the log by its address."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from shared.log import Log
+
+
+def open_log(address: str) -> Log:
+    """Open `memory:`, `file:///folder` or `kafka://host:port[,host:port]`. Raises ValueError for anything else."""
+    # Imported here so that an embedded log needs no Kafka client, and the other way round.
+    scheme, _, rest = address.partition(":")
+    if scheme == "memory":
+        from shared.log.memory import MemoryLog
+
+        return MemoryLog()
+    if scheme == "file" and (folder := folder_of(address)) is not None:
+        from shared.log.file import FileLog
+
+        return FileLog(folder)
+    if scheme == "kafka" and rest.startswith("//") and rest.strip("/"):
+        from shared.log.kafka import KafkaLog
+
+        return KafkaLog(rest.strip("/").split(","))
+    raise ValueError(f"EYNI_LOG: {address!r} is no log address; use file:///folder, kafka://host:port or memory:")
+
+
+def folder_of(address: str) -> Path | None:
+    """Return the folder of a `file:` address, or None."""
+    parts = urlsplit(address)
+    if parts.scheme != "file" or parts.netloc or not parts.path:
+        return None
+    return Path(unquote(parts.path))

@@ -1,0 +1,158 @@
+"""Every setting: its environment variable `EYNI_<NAME>`, its type, its default and why it is what it is.
+
+The file named by `EYNI_SETTINGS` may hold the same names, one a line.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _hosts(value: str) -> str:
+    for host in value.split(","):
+        if "/" in host or " " in host.strip():
+            raise ValueError(f"{host!r} is no host; give host or host:port, separated by commas")
+    return value
+
+
+Hosts = Annotated[str, AfterValidator(_hosts)]
+
+
+class Settings(BaseSettings):
+    """Read once, when a process starts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EYNI_", env_file=os.environ.get("EYNI_SETTINGS"), extra="ignore", frozen=True
+    )
+
+    # ---- where things are
+    data: Path = Field(
+        default_factory=lambda: Path.home() / ".local" / "share" / "eyni",
+        description="Folder for the embedded log, the registry, snapshots and development keys.",
+    )
+    log: str = Field(default="", description="Log address; empty: file:// in the data folder.")
+    registry: str = Field(
+        default="",
+        description="SQLAlchemy URL of the registry; empty: SQLite in the data folder. "
+        "postgresql+psycopg://user:password@host/name for PostgreSQL.",
+        repr=False,
+    )
+
+    # ---- api
+    api_host: str = Field(default="127.0.0.1", description="Address that the api listens on.")
+    api_port: int = Field(default=8080, ge=0, le=65535, description="Port that the api listens on.")
+    answer_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds a synchronous call waits for its decision before it gets 503. Protects the caller's "
+        "connection; OSIA gives no figure. 30 s is half the usual idle time-out of a proxy (60 s).",
+    )
+    append_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        description="Seconds the api waits for the log to take a record before it answers 503. A healthy broker needs "
+        "9 ms at p99 (measured on one node); a restarting one is back in 6 s.",
+    )
+    body_limit: int = Field(
+        default=12 * 2**20,
+        gt=0,
+        description="Largest request body in bytes: some 9 MB of pictures in base64. Larger: 413.",
+    )
+    token_keys: Path | None = Field(
+        default=None,
+        description="JWK set (JSON) of the public keys that tokens may be signed with; none: the development key that "
+        "`eyni token` makes in the data folder.",
+    )
+    token_issuer: str = Field(default="eyni-development", description="Required `iss` of a token.")
+    token_audience: str = Field(default="eyni", description="Required `aud` of a token.")
+    callback_hosts: Hosts = Field(
+        default="",
+        description="host or host:port, separated by commas, that callbacks may be sent to. None by default: a caller "
+        "must not make this server connect to an address of the caller's choice (SSRF).",
+    )
+    image_hosts: Hosts = Field(default="", description="The same, for pictures named by imageRef.")
+
+    # ---- enroll
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Extraction processes; 0: one for each core that this process may use.",
+    )
+    pixel_limit: int = Field(
+        default=25_000_000,
+        gt=0,
+        description="Most pixels of a picture, read from its header before it is decoded. 25 million is a good camera; "
+        "as RGB it takes 75 MB of a worker's memory.",
+    )
+    time_limit: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds that one sample may take to decode and extract before its worker is killed and the sample "
+        "refused as too_costly. An honest 25-megapixel picture takes 2 s.",
+    )
+    memory_limit: int = Field(
+        default=2 * 2**30,
+        gt=0,
+        description="Most bytes of address space a worker may take beyond what it has once the models are loaded.",
+    )
+
+    # ---- match
+    search_distance: float = Field(
+        default=0.419,
+        gt=0,
+        lt=2,
+        description="Provisional, until scores are calibrated: dlib distance below which a search names a candidate. "
+        "FMR 1e-5 on LFW (76 million impostor pairs): one stranger in 100 searches of 1,000 people, and 59 % of "
+        "true pairs of pictures 'in the wild' missed. A gallery of 100,000 wants 0.374 (FMR 1e-6).",
+    )
+    verify_distance: float = Field(
+        default=0.525,
+        gt=0,
+        lt=2,
+        description="Provisional: dlib distance below which a 1:1 verification says yes. FMR 5e-4 on LFW, the figure "
+        "that the EU asks of EES verification (Decision 2019/329), read off between 0.545 (1e-3) and 0.475 (1e-4).",
+    )
+    candidate_cap: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="Most candidates in one answer; more is told as TOO_MANY_CANDIDATES with the true count. MOSIP "
+        "asks for 30.",
+    )
+    lowest_threshold: float = Field(
+        default=30.0,
+        ge=0,
+        description="Lowest threshold (dB) that a caller may ask for. Scores of pairs less alike than that help to "
+        "rebuild templates (reliability.md 2.3: distances below 0.5 to 0.55 give an attacker next to nothing).",
+    )
+    snapshot_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Least seconds between two snapshots: bounds what a restart must replay.",
+    )
+
+    # ---- operators
+    metrics_host: str = Field(default="127.0.0.1", description="Address for the metrics of enroll and match.")
+    enroll_metrics_port: int = Field(default=9101, ge=0, le=65535, description="0: none.")
+    match_metrics_port: int = Field(default=9102, ge=0, le=65535, description="0: none.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field(default="console", pattern="^(console|json)$")
+
+    @property
+    def log_address(self) -> str:
+        """The log's address, with the default filled in."""
+        return self.log or (self.data.absolute() / "log").as_uri()
+
+    @property
+    def registry_url(self) -> str:
+        """The registry's URL, with the default filled in."""
+        return self.registry or f"sqlite:///{self.data.absolute() / 'registry.sqlite'}"
+
+    def shown(self) -> dict[str, str]:
+        """Every setting as text, without what is secret: for the line that a service logs at its start."""
+        secret = {"registry"}
+        return {k: "***" if k in secret and v else str(v) for k, v in self.model_dump().items()}
