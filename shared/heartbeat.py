@@ -39,8 +39,8 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stop.wait(PERIOD):
-            report = replace(self._describe(), at=datetime.now(UTC))
             try:
+                report = replace(self._describe(), at=datetime.now(UTC))
                 self._log.append([entry(report)], timeout=PERIOD)
             except LogError as error:
                 # A report that comes late is worth nothing, and its absence is what says that something is wrong.

@@ -7,14 +7,11 @@ from typing import Any
 
 import structlog
 
-_FORBIDDEN = (bytes, bytearray, memoryview)
-
-
 def _no_biometrics(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Withhold bytes and arrays, whoever puts them there: pictures and templates are made of them."""
     for name, value in fields.items():
-        if isinstance(value, _FORBIDDEN) or hasattr(value, "__array__"):
-            fields[name] = f"<{type(value).__name__} withheld>"
+        if isinstance(value, bytes | bytearray) or hasattr(value, "__array__"):
+            fields[name] = f"<{value.__class__.__name__} withheld>"
     return fields
 
 

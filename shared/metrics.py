@@ -41,7 +41,12 @@ APPLIED = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
-PROBES = Counter("eyni_probes_total", "Probes answered, by operation.", ["operation"], registry=REGISTRY)
+PROBES = Counter(
+    "eyni_probes_total",
+    "Probes answered, by operation. Flat while captures-urgent grows: enroll or the matcher hangs; look at the lags.",
+    ["operation"],
+    registry=REGISTRY,
+)
 MATCH_SECONDS = Histogram(
     "eyni_match_seconds",
     "Seconds that a batch spends in the matcher, by kind (gallery, probes). Grows with the gallery; when it nears the "
@@ -63,7 +68,10 @@ GALLERY_COUNT = Gauge(
     registry=REGISTRY,
 )
 GALLERY_POSITION = Gauge(
-    "eyni_gallery_position", "Offset of the gallery log that the matcher has reached.", registry=REGISTRY
+    "eyni_gallery_position",
+    "Offset of the gallery log that the matcher has reached. Behind the log's end for long: it replays, or cannot keep "
+    "up; see eyni_lag_records.",
+    registry=REGISTRY,
 )
 SNAPSHOTS = Counter(
     "eyni_snapshots_total",
@@ -131,7 +139,10 @@ DEAD_LETTERS = Counter(
     registry=REGISTRY,
 )
 LOG_ERRORS = Counter(
-    "eyni_log_errors_total", "Times that the log did not answer, by service.", ["service"], registry=REGISTRY
+    "eyni_log_errors_total",
+    "Times that the log did not answer, by service. Any steady rate: look at the broker, its disk and the network.",
+    ["service"],
+    registry=REGISTRY,
 )
 
 

@@ -27,6 +27,17 @@ class Name(StrEnum):
     HEARTBEATS = "heartbeats"
 
 
+class Group(StrEnum):
+    """Who has done how much of a topic; the difference to its end is the lag."""
+
+    ENROLL = "enroll"
+    """The enrol processes, members on both captures topics."""
+    MATCH = "match"
+    """The matchers, members on probes."""
+    FOLD = "match-gallery"
+    """How far the matcher has decided on `gallery`: a mark, without members."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """How a topic is created, and what is checked at every start."""

@@ -142,4 +142,11 @@ class Log(Protocol):
         """Return the next offset that a group has committed, by partition; 0 where it never did."""
         ...
 
+    def mark(self, group: str, topic: Name, done: Mapping[int, int]) -> None:
+        """Commit for a group that has no members: a reader that keeps its own position says how far its output is.
+
+        What is marked is what `committed` returns. The group must never be joined. Raises LogUnavailable.
+        """
+        ...
+
     def close(self) -> None: ...

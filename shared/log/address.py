@@ -1,15 +1,15 @@
 """Choose the log by its address."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from shared.log import Log
 
 
 def open_log(address: str) -> Log:
-    """Open `memory:`, `file:///folder` or `kafka://host:port[,host:port]`. Raises ValueError for anything else."""
+    """Open `memory:`, `file:///folder` or `kafka://host:port[,host:port][?prefix=…]`. Raises ValueError otherwise."""
     # Imported here so that an embedded log needs no Kafka client, and the other way round.
-    scheme, _, rest = address.partition(":")
+    scheme = address.partition(":")[0]
     if scheme == "memory":
         from shared.log.memory import MemoryLog
 
@@ -18,10 +18,13 @@ def open_log(address: str) -> Log:
         from shared.log.file import FileLog
 
         return FileLog(folder)
-    if scheme == "kafka" and rest.startswith("//") and rest.strip("/"):
+    if scheme == "kafka" and urlsplit(address).netloc:
         from shared.log.kafka import KafkaLog
 
-        return KafkaLog(rest.strip("/").split(","))
+        parts = urlsplit(address)
+        if unknown := parse_qs(parts.query).keys() - {"prefix"}:
+            raise ValueError(f"EYNI_LOG: {address!r} says {', '.join(unknown)}; only prefix can be said")
+        return KafkaLog(parts.netloc.split(","), "".join(parse_qs(parts.query).get("prefix", [])))
     raise ValueError(f"EYNI_LOG: {address!r} is no log address; use file:///folder, kafka://host:port or memory:")
 
 

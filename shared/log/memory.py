@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
-from shared.log import LogGap, LogMisfit, Position, Record, Span
+from shared.log import Position, Record, Span
+from shared.log.rules import check_position, check_sizes, check_topic, first_positions
 from shared.topics import Entry, Name, Topic
 
 
@@ -26,10 +27,7 @@ class MemoryLog:
         with self._changed:
             for topic in topics:
                 present = self._topics.setdefault(topic.name, topic)
-                if topic.exact and present.partitions != topic.partitions:
-                    raise LogMisfit(
-                        f"topic {topic.name}: has {present.partitions} partitions, must have exactly {topic.partitions}"
-                    )
+                check_topic(topic, present.partitions, present.retention, present.max_bytes)
                 self._identities.setdefault(topic.name, str(uuid4()))
                 for partition in range(present.partitions):
                     self._records.setdefault((topic.name, partition), [])
@@ -38,10 +36,7 @@ class MemoryLog:
         return self._identities[topic]
 
     def append(self, entries: Sequence[Entry], timeout: float | None = None) -> Sequence[Position]:
-        for entry in entries:
-            limit = self._topics[entry.topic].max_bytes
-            if len(entry.value) > limit:
-                raise LogMisfit(f"a record of {len(entry.value)} bytes; topic {entry.topic} takes {limit}")
+        check_sizes(entries, {name: topic.max_bytes for name, topic in self._topics.items()})
         positions: list[Position] = []
         with self._changed:
             for entry in entries:
@@ -54,7 +49,7 @@ class MemoryLog:
         return positions
 
     def read(self, topic: Name, start: Mapping[int, int]) -> "_MemoryReader":
-        positions = {p: start.get(p, self._starts[topic, p]) for p in range(self._topics[topic].partitions)}
+        positions = first_positions(topic, start, self.spans(topic))
         return _MemoryReader(self, topic, lambda: positions)
 
     def join(self, group: str, topic: Name) -> "_MemoryMember":
@@ -70,6 +65,10 @@ class MemoryLog:
     def committed(self, group: str, topic: Name) -> Mapping[int, int]:
         with self._changed:
             return dict.fromkeys(range(self._topics[topic].partitions), 0) | self._committed[group, topic]
+
+    def mark(self, group: str, topic: Name, done: Mapping[int, int]) -> None:
+        with self._changed:
+            self._committed[group, topic].update(done)
 
     def expire(self, topic: Name, partition: int, start: int) -> None:
         """Forget everything before `start`, as retention does."""
@@ -103,11 +102,7 @@ class _MemoryReader:
         for partition, offset in positions.items():
             start = log._starts[self._topic, partition]  # pyright: ignore[reportPrivateUsage]
             records = log._records[self._topic, partition]  # pyright: ignore[reportPrivateUsage]
-            if not start <= offset <= start + len(records):
-                raise LogGap(
-                    f"{self._topic}-{partition}: offset {offset} is not on the log, "
-                    f"which holds {start} to {start + len(records)}"
-                )
+            check_position(Position(self._topic, partition, offset), Span(start, start + len(records)))
             taken = records[offset - start : offset - start + limit - len(found)]
             positions[partition] = offset + len(taken)
             found += taken

@@ -1,0 +1,1 @@
+"""What installs, runs and describes the system."""

@@ -1,0 +1,97 @@
+"""The HTTP application: OSIA's 22 operations, health and metrics, and our own OpenAPI document."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+
+from services.api import health, routes_crud, routes_gallery, routes_search
+from services.api.answers import refused
+from services.api.desk import Desk
+from services.api.errors import Code, Refusal
+from services.api.requests import Requests
+from services.api.routing import respond
+from services.api.tokens import Verifier
+
+OSIA = "1.6.0"
+
+
+def create_app(desk: Desk, verifier: Verifier) -> FastAPI:
+    """Build the application over its parts. It starts nothing and closes nothing."""
+    app = FastAPI(
+        title="Eyni: OSIA ABIS Interface",
+        version=OSIA,
+        description="OSIA ABIS 1.6.0 for faces. services/api/osia.md lists where it differs, and why.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.desk = desk
+    app.state.verifier = verifier
+    app.state.body_limit = desk.settings.body_limit
+    app.state.requests = Requests(desk.registry, desk.egress, desk.settings)
+    for router in (routes_crud.router, routes_search.router, routes_gallery.router, health.router):
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _no_route(_: Request, error: Exception) -> Response:
+    """Answer what the router itself refuses: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        refusal = Refusal(Code.NO_SUCH_METHOD, "this path has no such method; see /openapi.json", error.headers)
+    elif error.status_code == 404:
+        refusal = Refusal(Code.NO_SUCH_PATH, "no operation has this path; see /openapi.json. An id has no slash")
+    else:
+        refusal = Refusal(Code.WRONG_SHAPE, "the request is malformed")
+    return respond(refused(refusal))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, servers=[{"url": "/"}]
+        )
+        parts = document["components"]
+        parts["securitySchemes"] = {"BearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        # FastAPI documents a 422 that is never given (ours is 400), and shapes for it.
+        for name in ("HTTPValidationError", "ValidationError"):
+            parts["schemas"].pop(name, None)
+        for item in document["paths"].values():
+            for operation in item.values():
+                operation["responses"].pop("422", None)
+        for schema in _objects(document):
+            _tidy(schema)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        found = cast(dict[str, Any], value)
+        yield found
+        for inner in found.values():
+            yield from _objects(inner)
+    elif isinstance(value, list):
+        items: list[Any] = value
+        for inner in items:
+            yield from _objects(inner)
+
+
+def _tidy(schema: dict[str, Any]) -> None:
+    """Say of an optional field that it may be left out, not that it may be null: OSIA has no nulls."""
+    if "default" in schema and schema["default"] is None:
+        del schema["default"]
+    if isinstance(schema.get("title"), str) and "version" not in schema:
+        del schema["title"]
+    kinds: list[Any] = schema.get("anyOf") or []
+    if {"type": "null"} in kinds:
+        rest = [kind for kind in kinds if kind != {"type": "null"}]
+        del schema["anyOf"]
+        schema.update(rest[0] if len(rest) == 1 else {"anyOf": rest})

@@ -1,0 +1,189 @@
+"""Wires the api: log, registry, follower, courier, HTTP; proves that the log takes records before it serves."""
+
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.api.answers import as_json, refused
+from services.api.app import create_app
+from services.api.callbacks import Courier
+from services.api.desk import Desk
+from services.api.egress import Egress
+from services.api.follower import Follower
+from services.api.registry import Registry
+from services.api.routing import log_unavailable, respond
+from services.api.tables import RegistryUnavailable
+from services.api.tasks import Tasks
+from services.api.tokens import Verifier, development_jwks
+from services.api.waiting import Waiting
+from shared import metrics
+from shared.events import ServiceReported
+from shared.heartbeat import Heartbeat, instance_of
+from shared.log import Log, LogUnavailable
+from shared.log.address import open_log
+from shared.logs import logger
+from shared.settings import Settings
+from shared.topics import TOPICS, entry
+
+BACK_OFF: Final = 1.0
+"""Seconds between two tries while log or database do not answer at the start."""
+
+GRACE: Final = 20
+"""Seconds that calls in progress have to end once the process is told to stop (reliability.md, R33)."""
+
+_log = logger("api")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Serve until `stop` is set. Raises what ended the follower or the courier: the process must not go on."""
+    checks = verifier(settings)
+    failures: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        failures.append(error)
+        stop.set()
+
+    with ExitStack() as parts:
+        log = open_log(settings.log_address)
+        parts.callback(log.close)
+        front = Front()
+        # The port opens at once: who asks while the log is away is told so, not turned away.
+        parts.enter_context(listening(settings, front, failed))
+        instance = instance_of("api")
+        found: list[Registry] = []
+        if _until(stop, lambda: _prove(log, instance)) and _until(
+            stop, lambda: found.append(Registry(settings.registry_url))
+        ):
+            desk = parts.enter_context(running(settings, log, found[0], failed))
+            heartbeat = Heartbeat(log, lambda: _report(instance, desk.follower))
+            heartbeat.start()
+            parts.callback(heartbeat.close)
+            front.open(create_app(desk, checks))
+            stop.wait()
+            # Calls in progress end while everything that they need is still there.
+            front.drain()
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def running(
+    settings: Settings, log: Log, registry: Registry, failed: Callable[[BaseException], None] | None = None
+) -> Generator[Desk]:
+    """Run follower and courier over a log whose topics exist, and hand out the desk; closes the registry too."""
+    with ExitStack() as parts:
+        parts.callback(registry.close)
+        waiting, tasks = Waiting(), Tasks(registry.engine)
+        egress = Egress(settings.callback_hosts, settings.image_hosts)
+        parts.callback(egress.close)
+        follower = Follower(log, registry, waiting, on_failure=failed)
+        follower.start()
+        parts.callback(follower.close)
+        courier = Courier(registry, tasks, egress, on_failure=failed)
+        courier.start()
+        parts.callback(courier.close)
+        yield Desk(settings, log, registry, tasks, waiting, follower, egress)
+
+
+def verifier(settings: Settings) -> Verifier:
+    """Return what checks tokens: by the operator's keys, else by the data folder's own."""
+    keys = settings.token_keys
+    if keys is None:
+        keys = development_jwks(settings.data)
+        _log.warning("tokens are checked with the development key; set EYNI_TOKEN_KEYS for real use", keys=str(keys))
+    try:
+        return Verifier(keys, settings.token_issuer, settings.token_audience)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"EYNI_TOKEN_KEYS: {error}") from None
+
+
+class Front:
+    """What the HTTP server calls: 503 until the application is there."""
+
+    def __init__(self) -> None:
+        self._app: ASGIApp = _not_yet
+        self.drain: Callable[[], None] = lambda: None
+
+    def open(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
+    alive = scope["path"] == "/healthz"
+    answer = as_json(200, {"alive": True}) if alive else refused(log_unavailable())
+    await respond(answer)(scope, receive, send)
+
+
+@contextmanager
+def listening(settings: Settings, front: Front, failed: Callable[[BaseException], None]) -> Generator[int]:
+    """Serve HTTP from a thread of its own; hand out the port. At the end, calls in progress have time to end."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            front,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=65,  # above a proxy's usual 60 s, so that it is the proxy who closes idle connections
+            timeout_graceful_shutdown=GRACE,
+        )
+    )
+    sock = socket.create_server((settings.api_host, settings.api_port))
+
+    def serve() -> None:
+        try:
+            server.run(sockets=[sock])
+            if not server.should_exit:
+                raise RuntimeError("the HTTP server ended by itself")
+        except BaseException as error:
+            failed(error)
+
+    def drain() -> None:
+        server.should_exit = True
+        thread.join()
+
+    thread = threading.Thread(target=serve, name="http", daemon=True)
+    front.drain = drain
+    host, port = sock.getsockname()[:2]
+    try:
+        # Signals are the caller's: in a thread, uvicorn leaves them alone.
+        thread.start()
+        _log.info("listening", url=f"http://{host}:{port}")
+        yield port
+    finally:
+        drain()
+        sock.close()
+
+
+def _prove(log: Log, instance: str) -> None:
+    log.ensure(list(TOPICS.values()))
+    report = ServiceReported("api", instance, datetime.now(UTC), ready=False, detail="starting")
+    log.append([entry(report)], timeout=5.0)
+
+
+def _report(instance: str, follower: Follower) -> ServiceReported:
+    ready = follower.healthy and follower.caught_up
+    detail = "" if ready else "the registry is behind the log"
+    return ServiceReported("api", instance, datetime.now(UTC), ready=ready, detail=detail)
+
+
+def _until(stop: threading.Event, step: Callable[[], None]) -> bool:
+    """Do a step, again and again while log or database do not answer; False if told to stop meanwhile."""
+    while not stop.is_set():
+        try:
+            step()
+            return True
+        except (LogUnavailable, RegistryUnavailable) as error:
+            metrics.LOG_ERRORS.labels("api").inc()
+            _log.warning("not available yet; trying again", error=str(error))
+            stop.wait(BACK_OFF)
+    return False

@@ -1,0 +1,117 @@
+"""What operators and load balancers ask: does it live, is it ready, how is it doing, which version is it.
+
+Open to whoever reaches the port; nothing here names a person, a client or a setting.
+"""
+
+import threading
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.exposition import generate_latest
+
+from services.api import answers
+from services.api.desk import MATCHER_SECONDS, Desk
+from services.api.routing import respond
+from services.api.tables import RegistryUnavailable
+from shared import metrics
+from shared.log import LogUnavailable
+from shared.topics import Group, Name
+
+_CAPTURES: Final = (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)
+_LAGS: Final = (
+    (Group.ENROLL, Name.CAPTURES_URGENT),
+    (Group.ENROLL, Name.CAPTURES_BULK),
+    (Group.MATCH, Name.PROBES),
+    (Group.FOLD, Name.GALLERY),
+)
+_scraping: Final = threading.Lock()
+
+router = APIRouter(include_in_schema=False)
+
+
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+@router.get("/healthz")
+async def healthz(request: Request) -> Response:
+    """Whether this process should be left alone: 500 means restart it."""
+    dead = _desk(request).follower.failed is not None
+    return respond(answers.as_json(500 if dead else 200, {"alive": not dead}))
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> Response:
+    """Whether a synchronous call would be served now, and what is missing if not."""
+    state = readiness(_desk(request))
+    ready = not state["missing"]
+    return respond(answers.as_json(200 if ready else 503, {"ready": ready, **state}))
+
+
+def readiness(desk: Desk) -> Mapping[str, object]:
+    """Say what is there and, in words, what is missing."""
+    follower = desk.follower
+    matcher = follower.matcher_ready(MATCHER_SECONDS)
+    services: dict[str, list[dict[str, object]]] = {"match": [], "enroll": []}
+    for report in follower.reports().values():
+        if report.service in services:
+            services[report.service].append(
+                {
+                    "instance": report.instance,
+                    "ready": report.ready,
+                    "detail": report.detail,
+                    "asOf": report.as_of,
+                    "galleryCount": report.gallery_count,
+                    "at": report.at.isoformat(),
+                }
+            )
+    missing = {
+        "log or database do not answer": follower.healthy,
+        "the registry is behind the log": follower.caught_up,
+        "no matcher is ready": matcher is not None,
+        "no enroll process is ready": any(s["ready"] for s in services["enroll"]),
+    }
+    return {"missing": [name for name, there in missing.items() if not there], "services": services}
+
+
+@router.get("/version")
+async def show_version() -> Response:
+    try:
+        found = version("eyni")
+    except PackageNotFoundError:  # run from a checkout
+        found = "development"
+    return respond(answers.as_json(200, {"eyni": found, "osiaAbis": "1.6.0"}))
+
+
+@router.get("/metrics")
+async def show_metrics(request: Request) -> Response:
+    desk = _desk(request)
+    return Response(await desk.look(lambda: scrape(desk)), media_type=CONTENT_TYPE_LATEST)
+
+
+def scrape(desk: Desk) -> bytes:
+    """Return all metrics, with what is counted on the log and in the registry measured now.
+
+    In one go, and outcomes before captures: so that accepted = outcomes + in flight in every scrape (I18), and a
+    capture that is decided meanwhile is in flight, never missing.
+    """
+    with _scraping:
+        try:
+            outcomes = desk.registry.outcome_counts()
+            accepted = sum(span.end for topic in _CAPTURES for span in desk.log.spans(topic).values())
+            for outcome, count in outcomes.items():
+                metrics.OUTCOMES.labels(outcome).set(count)
+            metrics.ACCEPTED.set(accepted)
+            metrics.IN_FLIGHT.set(accepted - sum(outcomes.values()))
+            for group, topic in _LAGS:
+                done = desk.log.committed(group, topic)
+                ends = {p: span.end for p, span in desk.log.spans(topic).items()}
+                metrics.LAG.labels(group, topic).set(sum(max(0, end - done.get(p, 0)) for p, end in ends.items()))
+        except (LogUnavailable, RegistryUnavailable):
+            # The last figures stay; this counter is what says that they are old.
+            metrics.LOG_ERRORS.labels("scrape").inc()
+        return generate_latest(metrics.REGISTRY)

@@ -1,0 +1,51 @@
+"""`eyni registry rebuild`: the registry anew from the log, in its place."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from services.api.follower import Follower
+from services.api.registry import Registry
+from services.api.waiting import Waiting
+from shared.log import Log, Span
+from shared.topics import Name
+
+_TOPICS: Final = (Name.GALLERY, Name.DECISIONS, Name.DEAD_LETTERS)
+
+
+def rebuild(log: Log, url: str, progress: Callable[[int, int], None]) -> None:
+    """Empty the registry and fold the gallery from offset 0 to its present end; then what else is on the log.
+
+    `progress(done, total)` is told, in records, after each batch. Tasks are kept (they are not on the log), and so are
+    the decisions that were stored from this log: the log itself may hold them no longer. Every api must be stopped: one
+    that goes on finds itself beyond the registry's position and ends. If this is broken off (or raises
+    LogUnavailable), the registry refuses to be followed until a rebuild has run to its end.
+    """
+    registry = Registry(url)
+    try:
+        registry.begin_rebuild(log.identity(Name.GALLERY))
+        goals = {(t, p): span for t in _TOPICS for p, span in log.spans(t).items()}
+        begun = {key: min(span.end, max(span.start, at)) for key, span, at in _with_positions(registry, goals)}
+        total = sum(span.end - begun[key] for key, span in goals.items())
+        progress(0, total)
+        follower = Follower(log, registry, Waiting())
+        try:
+            done = 0
+            while done < total:
+                follower.run_once(timeout=1.0)
+                done = sum(
+                    min(span.end, max(begun[k], at)) - begun[k] for k, span, at in _with_positions(registry, goals)
+                )
+                progress(done, total)
+        finally:
+            follower.close()
+        registry.end_rebuild()
+    finally:
+        registry.close()
+
+
+def _with_positions(
+    registry: Registry, spans: Mapping[tuple[Name, int], Span]
+) -> Iterator[tuple[tuple[Name, int], Span, int]]:
+    reached = {topic: registry.positions(topic) for topic in _TOPICS}
+    for (topic, partition), span in spans.items():
+        yield (topic, partition), span, reached[topic].get(partition, 0)

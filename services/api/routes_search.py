@@ -1,0 +1,182 @@
+"""OSIA's searches: identification (1:N) and verification (1:1)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Response
+
+from services.api.errors import Code, Refusal
+from services.api.parameters import (
+    AccuracyLevel,
+    DeskOf,
+    EncounterId,
+    GalleryId,
+    Most,
+    PersonId,
+    Prioritised,
+    RequestsOf,
+    ServiceLevel,
+    Threshold,
+)
+from services.api.requests import CHANGES, Accepted, Call, Requests
+from services.api.routing import Route, operation
+from services.api.schemas import (
+    Candidate,
+    Filter,
+    IdentifyRequest,
+    VerifyFromBioRequest,
+    VerifyFromIdRequest,
+    VerifyResponse,
+)
+from shared.events import Identify, ProbeChosen
+
+IDENTIFY = "abis.identify"
+VERIFY = "abis.verify"
+
+router = APIRouter(route_class=Route, tags=["Search"])
+
+
+def _no_level(accuracyLevel: str | None) -> None:
+    if accuracyLevel is not None:
+        raise Refusal(
+            Code.WRONG_SHAPE,
+            "query parameter accuracyLevel: no level is defined until scores are calibrated; leave it out, or give "
+            "threshold in dB",
+        )
+
+
+@operation(
+    router,
+    "POST",
+    "/v1/identify/{galleryId}",
+    scope=IDENTIFY,
+    summary="Biometric identification",
+    result=list[Candidate],
+    meaning="The candidates, most alike first; the headers say at which position of which gallery",
+    callback="identifyResponse",
+    refusals=(404,),
+)
+async def identify(
+    call: Prioritised,
+    desk: DeskOf,
+    requests: RequestsOf,
+    galleryId: GalleryId,
+    body: IdentifyRequest,
+    maxNbCand: Most = None,
+    threshold: Threshold = None,
+    accuracyLevel: AccuracyLevel = None,
+    serviceLevel: ServiceLevel = None,
+) -> Response:
+    _no_level(accuracyLevel)
+    return await desk.serve(call, lambda: requests.identify(call, galleryId, body, maxNbCand, threshold), decides=True)
+
+
+def _chosen(requests: Requests, call: Call, question: Identify, personId: str, encounterId: str | None) -> Accepted:
+    requests.searched(question.gallery, personId, encounterId)
+    request = call.request(CHANGES)
+    return Accepted(request.request_id, ProbeChosen(request, question, personId, encounterId))
+
+
+@operation(
+    router,
+    "POST",
+    "/v1/identify/{galleryId}/{personId}",
+    scope=IDENTIFY,
+    summary="Biometric identification based on existing data",
+    result=list[Candidate],
+    meaning="The candidates but for the person asked about, most alike first",
+    callback="identifyResponse",
+    refusals=(404,),
+)
+async def identifyFromId(
+    call: Prioritised,
+    desk: DeskOf,
+    requests: RequestsOf,
+    galleryId: GalleryId,
+    personId: PersonId,
+    body: Annotated[Filter | None, Body()] = None,
+    maxNbCand: Most = None,
+    threshold: Threshold = None,
+    accuracyLevel: AccuracyLevel = None,
+    serviceLevel: ServiceLevel = None,
+) -> Response:
+    _no_level(accuracyLevel)
+    question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
+    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, None), decides=True)
+
+
+@operation(
+    router,
+    "POST",
+    "/v1/identify/{galleryId}/{personId}/encounters/{encounterId}",
+    scope=IDENTIFY,
+    summary="Biometric identification based on an existing encounter",
+    result=list[Candidate],
+    meaning="The candidates but for the person asked about, most alike first",
+    callback="identifyResponse",
+    refusals=(404,),
+)
+async def identifyFromEncounterId(
+    call: Prioritised,
+    desk: DeskOf,
+    requests: RequestsOf,
+    galleryId: GalleryId,
+    personId: PersonId,
+    encounterId: EncounterId,
+    body: Annotated[Filter | None, Body()] = None,
+    maxNbCand: Most = None,
+    threshold: Threshold = None,
+    accuracyLevel: AccuracyLevel = None,
+    serviceLevel: ServiceLevel = None,
+) -> Response:
+    _no_level(accuracyLevel)
+    question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
+    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, encounterId), decides=True)
+
+
+@operation(
+    router,
+    "POST",
+    "/v1/verify/{galleryId}/{personId}",
+    scope=VERIFY,
+    summary="Biometric verification based on existing data",
+    result=VerifyResponse,
+    meaning="Whether it is this person; a score only where it is",
+    callback="verifyResponse",
+    refusals=(404,),
+)
+async def verifyFromId(
+    call: Prioritised,
+    desk: DeskOf,
+    requests: RequestsOf,
+    galleryId: GalleryId,
+    personId: PersonId,
+    body: VerifyFromIdRequest,
+    threshold: Threshold = None,
+    accuracyLevel: AccuracyLevel = None,
+    serviceLevel: ServiceLevel = None,
+) -> Response:
+    _no_level(accuracyLevel)
+    return await desk.serve(call, lambda: requests.verify(call, galleryId, personId, body, threshold), decides=True)
+
+
+@operation(
+    router,
+    "POST",
+    "/v1/verify",
+    scope=VERIFY,
+    summary="Biometric verification with two sets of data",
+    result=VerifyResponse,
+    meaning="Whether both show one person; a score only where they do",
+    callback="verifyResponse",
+)
+async def verifyFromBio(
+    call: Prioritised,
+    desk: DeskOf,
+    requests: RequestsOf,
+    body: VerifyFromBioRequest,
+    threshold: Threshold = None,
+    accuracyLevel: AccuracyLevel = None,
+    serviceLevel: ServiceLevel = None,
+) -> Response:
+    _no_level(accuracyLevel)
+    return await desk.serve(call, lambda: requests.compare(call, body, threshold), decides=True)

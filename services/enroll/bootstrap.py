@@ -1,0 +1,106 @@
+"""Wires log, workers and loop; the only file here that knows which log and which extractor."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+
+from services.enroll import frames
+from services.enroll.pool import Extractor, Pool
+from services.enroll.quality import Limits
+from services.enroll.worker import Worker, lags
+from shared import metrics
+from shared.events import ServiceReported
+from shared.heartbeat import Heartbeat, instance_of
+from shared.log import Log, LogUnavailable
+from shared.log.address import open_log
+from shared.logs import logger
+from shared.settings import Settings
+from shared.topics import TOPICS
+
+RETRY = 2.0
+"""Seconds between attempts to reach the log at start."""
+
+
+def worker(log: Log, settings: Settings, extractor: Extractor) -> Worker:
+    """Make the loop; its topics must exist. For tests, and for one process that runs every service on `memory:`."""
+    return Worker(log, extractor, settings.append_timeout)
+
+
+def pool(settings: Settings) -> Pool:
+    """Start the extraction workers; returns once all are warm."""
+    size = settings.workers or _cores()
+    orders = frames.Orders(settings.pixel_limit, settings.memory_limit, settings.time_limit, Limits.of(settings))
+    return Pool(size, orders)
+
+
+def _cores() -> int:
+    # Not os.cpu_count(): a container or taskset may have given us fewer.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Serve until `stop` is set."""
+    log_line = logger("enroll")
+    metrics.serve(settings.metrics_host, settings.enroll_metrics_port)
+    with closing(open_log(settings.log_address)) as log:
+        state = _State(log)
+        beat = Heartbeat(log, state.report)
+        if not _ensure(log, stop):
+            return
+        beat.start()
+        try:
+            with closing(pool(settings)) as extractor, closing(worker(log, settings, extractor)) as loop:
+                state.loop = loop
+                log_line.info("ready", workers=extractor.size)
+                loop.run(stop)
+        finally:
+            beat.close()
+
+
+def _ensure(log: Log, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            log.ensure(list(TOPICS.values()))
+            return True
+        except LogUnavailable as error:
+            metrics.LOG_ERRORS.labels("enroll").inc()
+            logger("enroll").warning("the log does not answer", error=str(error), retry_in=RETRY)
+            stop.wait(RETRY)
+    return False
+
+
+class _State:
+    """What the heartbeat says, from its own thread."""
+
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        self.loop: Worker | None = None
+        self._log = log
+        self._clock = clock
+        self._instance = instance_of("enroll")
+        self._last = (clock(), 0)
+
+    def report(self) -> ServiceReported:
+        loop, now = self.loop, self._clock()
+        done = loop.captures_done if loop else 0
+        since, before = self._last
+        self._last = (now, done)
+        figures = {
+            "captures_done": float(done),
+            "captures_per_second": round((done - before) / max(now - since, 1e-3), 2),
+            "extracting": float(loop.extracting if loop else 0),
+        }
+        try:
+            figures |= {f"lag {lane}": float(lag) for lane, lag in lags(self._log).items()}
+        except LogUnavailable:
+            metrics.LOG_ERRORS.labels("enroll").inc()  # the report, which will not get through either, says the rest
+        return ServiceReported(
+            "enroll",
+            self._instance,
+            datetime.now(UTC),
+            ready=loop is not None,
+            detail="" if loop else "loading models",
+            figures=figures,
+        )

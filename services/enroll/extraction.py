@@ -1,0 +1,35 @@
+"""One sample from bytes to template: decode, find the face, measure it, and only then extract. Runs in a worker."""
+
+import numpy as np
+
+from services.enroll import decoding, faces
+from services.enroll.quality import NO_FACE, Extracted, Frame, Limits, judge, measure, refused
+from shared.biometrics import Quality, Template
+
+
+def extract(image: bytes, pixel_limit: int, limits: Limits) -> Extracted:
+    """Return the template of the one dominant face in a picture, or what is wrong with the picture."""
+    picture = decoding.decode(image, pixel_limit)
+    if not isinstance(picture, decoding.Picture):
+        return refused(picture)
+    found = faces.find(picture.pixels)
+    if not found:
+        return refused(NO_FACE)
+    quality = _examine(picture, found, limits)
+    return Extracted(None if quality.defects else faces.template(picture.pixels, found[0]), quality)
+
+
+def _examine(picture: decoding.Picture, found: list[faces.Face], limits: Limits) -> Quality:
+    face, pixels = found[0], picture.pixels
+    frame = Frame(face.left, face.top, face.right, face.bottom, pixels.shape[1], pixels.shape[0])
+    widths = [other.width for other in found]
+    return judge(measure(frame, face.points, faces.chip(pixels, face), widths, picture.scale), limits)
+
+
+def rehearse(limits: Limits) -> Template:
+    """Go through all that is done with a face, without one, so that nothing is left to be loaded later."""
+    picture = decoding.Picture(np.full((300, 300, 3), 128, dtype=np.uint8), 1.0)
+    face = faces.anywhere(picture.pixels)
+    faces.find(picture.pixels)
+    _examine(picture, [face, face], limits)
+    return faces.template(picture.pixels, face)

@@ -1,0 +1,156 @@
+# pyright: basic
+"""Faces in a picture, their landmarks and templates; the only file that imports face_recognition and dlib."""
+
+import contextlib
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.biometrics import Template
+
+
+class ModelsMissing(RuntimeError):
+    """face_recognition or its models cannot be loaded; the message says how to install them."""
+
+
+@contextlib.contextmanager
+def _pkg_resources() -> Iterator[None]:
+    """Stand in for `pkg_resources` while face_recognition_models is imported, which asks it for its files.
+
+    setuptools no longer has that module (82), or warns when it is imported (67 to 81); Python 3.12 and later come
+    without setuptools altogether. The one function needed is in the standard library under another name.
+    """
+    stand_in: Any = types.ModuleType("pkg_resources")
+    stand_in.resource_filename = lambda package, name: str(resources.files(package).joinpath(name))
+    before = sys.modules.get("pkg_resources")
+    sys.modules["pkg_resources"] = stand_in
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules["pkg_resources"]
+        else:
+            sys.modules["pkg_resources"] = before
+
+
+try:
+    with _pkg_resources():
+        # First, and by itself: face_recognition calls quit() where this import fails.
+        import face_recognition_models  # noqa: F401  # isort: skip
+        import face_recognition  # isort: skip
+        from face_recognition import api  # isort: skip
+        import dlib as untyped_dlib  # isort: skip
+except (ImportError, RuntimeError) as error:
+    raise ModelsMissing(
+        f"face_recognition cannot be loaded ({error}). Install dlib-bin and face-recognition-models, then "
+        "`pip install --no-deps face-recognition` (without --no-deps it compiles dlib)."
+    ) from error
+
+_dlib: Any = untyped_dlib
+
+MODEL: Final = "dlib-resnet-v1"
+"""Template model: HOG detection, 5 landmarks, dlib's ResNet, no jitter, float32, Euclidean."""
+
+DIMENSION: Final = 128
+
+DETECTION_SIDES: Final = (500, 1000)
+"""Longest side, in pixels, of the pictures that are searched, one after the other until a large face is found. The
+detector's smallest face is 80 pixels wide: 16 %, then 8 % of the picture's long side. 22 and 90 ms (extraction.md)."""
+
+SMALLEST: Final = 80 / DETECTION_SIDES[-1]
+"""Width of the smallest face searched for, as a share of the picture's long side."""
+
+ENOUGH: Final = 160
+"""Pixels of a face in the picture searched above which no finer search follows: twice the detector's smallest, so a
+rival of half the size would have been seen, and a smaller one is no rival (`quality.Limits.second_face`)."""
+
+CHIP: Final = 150
+"""Pixels of a side of the network's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face found, in pixels of the picture it was found in."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    confidence: float
+    """The detector's margin; 0 is its own threshold, a clear frontal face has 1 to 3."""
+    points: NDArray[np.float64] = field(repr=False)
+    """Shape (5, 2), x and y: outer and inner corner of the eye at the right of the picture, the same at its left,
+    base of the nose."""
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+
+def find(pixels: NDArray[np.uint8]) -> list[Face]:
+    """Return the faces of an RGB picture, largest first."""
+    height, width = pixels.shape[:2]
+    found: list[Any] = []
+    ratio = 1.0
+    for side in DETECTION_SIDES:
+        # Never more than twice as large: what is not in the picture, enlarging does not bring.
+        ratio = min(side / max(height, width), 2.0)
+        searched = _resized(pixels, ratio)
+        rectangles, confidences, _ = api.face_detector.run(searched, 0, 0.0)
+        found = list(zip(rectangles, confidences, strict=True))
+        if any(r.width() >= ENOUGH for r, _ in found):
+            break
+    faces = [_face(pixels, rectangle, confidence, ratio) for rectangle, confidence in found]
+    return sorted(faces, key=lambda face: (-face.width, face.left, face.top))
+
+
+def _resized(pixels: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
+    if ratio == 1.0:
+        return pixels
+    rows, columns = (max(1, round(n * ratio)) for n in pixels.shape[:2])
+    while pixels.shape[0] >= 2 * rows and pixels.shape[1] >= 2 * columns:
+        # Bilinear interpolation skips pixels below a half: average first.
+        even = pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2].astype(np.uint16)
+        pixels = ((even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2] + 2) // 4).astype(np.uint8)
+    resized: NDArray[np.uint8] = _dlib.resize_image(pixels, rows, columns)
+    return resized
+
+
+def _face(pixels: NDArray[np.uint8], rectangle: Any, confidence: float, ratio: float) -> Face:
+    left, top, right, bottom = (
+        v / ratio for v in (rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1)
+    )
+    shape = api.pose_predictor_5_point(pixels, _rectangle(left, top, right, bottom))
+    points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)
+    return Face(left, top, right, bottom, float(confidence), points)
+
+
+def _rectangle(left: float, top: float, right: float, bottom: float) -> Any:
+    return _dlib.rectangle(round(left), round(top), round(right) - 1, round(bottom) - 1)
+
+
+def chip(pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+    """Cut out what the network sees: the face upright, CHIP x CHIP x 3, black where the picture has ended."""
+    shape = api.pose_predictor_5_point(pixels, _rectangle(face.left, face.top, face.right, face.bottom))
+    cut: NDArray[np.uint8] = _dlib.get_face_chip(pixels, shape, CHIP, 0.25)
+    return cut
+
+
+def template(pixels: NDArray[np.uint8], face: Face) -> Template:
+    """Turn a face into its template."""
+    place = _rectangle(face.left, face.top, face.right, face.bottom)
+    location = (place.top(), place.right(), place.bottom(), place.left())
+    encoding = face_recognition.face_encodings(pixels, [location], num_jitters=1, model="small")[0]
+    return Template(MODEL, np.asarray(encoding, dtype=np.float32))
+
+
+def anywhere(pixels: NDArray[np.uint8]) -> Face:
+    """Take a whole picture for a face: for a rehearsal, where there is none."""
+    height, width = pixels.shape[:2]
+    return _face(pixels, _rectangle(0, 0, width, height), 0.0, 1.0)

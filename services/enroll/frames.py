@@ -1,0 +1,74 @@
+"""How a worker process and its parent talk: frames of JSON over pipes.
+
+Never pickle: the worker has looked at hostile bytes, so the parent believes it nothing that does not fit these shapes.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from pydantic import TypeAdapter
+
+from services.enroll.quality import Extracted, Limits
+from shared.biometrics import STRICT
+
+_LENGTH: Final = struct.Struct(">I")
+
+ANSWER_BYTES: Final = 64 * 1024
+"""Largest frame from a worker: the widest template (4096 floats in base64, 22 kB) and a dozen sentences of advice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The parent's first frame; each later one is a picture, as it came."""
+
+    __pydantic_config__ = STRICT
+    pixel_limit: int
+    memory_limit: int
+    """Bytes of address space beyond what the worker has once it is warm."""
+    time_limit: float
+    """Seconds for one sample; the worker limits its own processor time by it, the parent the wall's."""
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker's first frame, sent before it has seen anything hostile: what its templates will look like."""
+
+    __pydantic_config__ = STRICT
+    model: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The worker met an error that it has no answer for, and ends. For the operator; never shown to a caller."""
+
+    __pydantic_config__ = STRICT
+    what: str
+
+
+ORDERS: Final = TypeAdapter(Orders)
+GREETING: Final = TypeAdapter[Ready | Failed](Ready | Failed)
+ANSWER: Final = TypeAdapter[Extracted | Failed](Extracted | Failed)
+
+
+def write(stream: BinaryIO, payload: bytes) -> None:
+    stream.write(_LENGTH.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def read(stream: BinaryIO, limit: int) -> bytes:
+    """Return the next frame. Raises EOFError where the other side has ended, ValueError for a frame beyond `limit`."""
+    (length,) = _LENGTH.unpack(_exactly(stream, _LENGTH.size))
+    if length > limit:
+        raise ValueError(f"a frame of {length} bytes; at most {limit} are taken")
+    return _exactly(stream, length)
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data

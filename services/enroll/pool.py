@@ -1,0 +1,237 @@
+"""Worker processes as their parent sees them: warm, watched, and replaced when a sample was too much for one."""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import BinaryIO, Final, NoReturn, Protocol, cast
+
+from pydantic import ValidationError
+
+from services.enroll import frames
+from services.enroll.quality import Extracted, refused
+from shared import metrics
+from shared.biometrics import Defect, RetakeReason
+from shared.logs import logger
+
+START_LIMIT: Final = 120.0
+"""Seconds for a worker to load its models: 1.5 s on an idle machine, a slow disk and a busy processor allowed for."""
+
+ATTEMPTS: Final = 2
+"""A worker that ends for no reason of its sample's (an operator, the kernel out of memory) must not cost a person their
+enrolment; a sample that ends two is the reason itself."""
+
+_KEPT: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What of the environment a worker gets, if it is set: where libraries are found, no secret."""
+
+
+class Extractor(Protocol):
+    """Where samples become templates, several at a time."""
+
+    @property
+    def size(self) -> int:
+        """How many samples it works on at once."""
+        ...
+
+    def submit(self, image: bytes) -> Future[Extracted]: ...
+
+
+class CannotStart(RuntimeError):
+    """A worker did not get ready; the message is the worker's own."""
+
+
+class _Lost(Exception):
+    """A worker ended, was killed, or answered nonsense."""
+
+    def __init__(self, why: str, reason: RetakeReason, *, certain: bool) -> None:
+        super().__init__(why)
+        self.reason = reason
+        self.certain = certain
+        """True: the sample's doing, without a doubt."""
+
+
+class Sandbox:
+    """One worker process. For one thread at a time."""
+
+    def __init__(self, orders: frames.Orders) -> None:
+        """Start a worker and wait until it is warm. Raises CannotStart."""
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        self._time_limit = orders.time_limit
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-W", "ignore", "-m", "services.enroll.sandbox"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        self._requests = cast("BinaryIO", self._process.stdin)
+        self._answers = cast("BinaryIO", self._process.stdout)
+        try:
+            greeting = self._ask(frames.ORDERS.dump_json(orders), START_LIMIT)
+            ready = frames.GREETING.validate_json(greeting)
+        except (_Lost, ValidationError) as error:
+            self.close()
+            raise CannotStart(f"an extraction worker did not start: {error}") from None
+        if isinstance(ready, frames.Failed):
+            self.close()
+            raise CannotStart(f"an extraction worker did not start: {ready.what}")
+        self._ready = ready
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def extract(self, image: bytes) -> Extracted:
+        """Hand a picture to the worker. Raises _Lost; then the worker is gone."""
+        answer = self._ask(image, self._time_limit)
+        try:
+            extracted = frames.ANSWER.validate_json(answer)
+        except ValidationError:
+            self._lose("answered nonsense", RetakeReason.UNDECODABLE)
+        if isinstance(extracted, frames.Failed):
+            self._lose(extracted.what[:200], RetakeReason.UNDECODABLE)
+        if not self._plausible(extracted):
+            self._lose("answered what no sample gives", RetakeReason.UNDECODABLE)
+        return extracted
+
+    def _plausible(self, extracted: Extracted) -> bool:
+        quality, template = extracted.quality, extracted.template
+        if len(quality.measures) > 32 or len(quality.defects) > len(RetakeReason) or not 0 <= quality.score <= 100:
+            return False
+        if any(len(name) > 32 for name in quality.measures) or any(len(d.advice) > 400 for d in quality.defects):
+            return False
+        if template is None:
+            return bool(quality.defects) and quality.score == 0
+        fits = template.model == self._ready.model and template.vector.size == self._ready.dimension
+        return fits and not quality.defects and quality.score > 0
+
+    def _ask(self, payload: bytes, seconds: float) -> bytes:
+        """Write a frame and read one, both at the worker's pace; the watchdog ends both by ending the worker."""
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            self._process.kill()
+
+        watchdog = threading.Timer(seconds, end)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            frames.write(self._requests, payload)
+            return frames.read(self._answers, frames.ANSWER_BYTES)
+        except (OSError, EOFError):
+            self._lose_ended(expired.is_set(), seconds)
+        except ValueError as error:
+            self._lose(str(error), RetakeReason.UNDECODABLE)
+        finally:
+            watchdog.cancel()
+
+    def _lose_ended(self, expired: bool, seconds: float) -> NoReturn:
+        self.close()
+        code = self._process.returncode
+        if expired:
+            raise _Lost(f"took longer than {seconds:g} s", RetakeReason.TOO_COSTLY, certain=True)
+        if code == -signal.SIGXCPU:
+            raise _Lost("used up its processor time", RetakeReason.TOO_COSTLY, certain=True)
+        costly = code == -signal.SIGKILL  # by the kernel, out of memory; or by an operator
+        reason = RetakeReason.TOO_COSTLY if costly else RetakeReason.UNDECODABLE
+        raise _Lost(f"ended with code {code}", reason, certain=False)
+
+    def _lose(self, why: str, reason: RetakeReason) -> NoReturn:
+        self.close()
+        raise _Lost(why, reason, certain=False)
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing. May be called twice, and from another thread."""
+        self._process.kill()
+        self._process.wait()
+        self._answers.close()
+        # A frame that the dead worker did not take may still be in the buffer.
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+
+class Pool:
+    """A fixed number of workers, each with one sample at a time."""
+
+    def __init__(self, size: int, orders: frames.Orders) -> None:
+        """Start the workers, side by side, and wait until all are warm. Raises CannotStart."""
+        self._orders = orders
+        self._closed = False
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="sandbox")
+        self._idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+        self._all: set[Sandbox] = set()
+        self._size = size
+        try:
+            for started in [self._threads.submit(self._start) for _ in range(size)]:
+                self._idle.put(started.result())
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def pids(self) -> set[int]:
+        return {sandbox.pid for sandbox in self._all}
+
+    def submit(self, image: bytes) -> Future[Extracted]:
+        return self._threads.submit(self._extract, image)
+
+    def _start(self) -> Sandbox:
+        sandbox = Sandbox(self._orders)
+        self._all.add(sandbox)
+        if self._closed:
+            sandbox.close()
+            raise CannotStart("the pool is closed")
+        return sandbox
+
+    def _extract(self, image: bytes) -> Extracted:
+        sandbox = self._idle.get()
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return sandbox.extract(image)
+                except _Lost as lost:
+                    if self._closed:
+                        raise
+                    self._all.discard(sandbox)
+                    metrics.WORKER_DEATHS.inc()
+                    logger("enroll").warning("extraction worker lost", why=str(lost), attempt=attempt)
+                    sandbox = self._start()
+                    if lost.certain or attempt == ATTEMPTS:
+                        return refused(_defect(lost.reason, self._orders.time_limit))
+            raise AssertionError("unreachable")
+        finally:
+            self._idle.put(sandbox)
+
+    def close(self) -> None:
+        """End all workers; what they were at is repeated by whoever gets the captures next."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for sandbox in list(self._all):
+            sandbox.close()
+        self._threads.shutdown(wait=True)
+        for sandbox in list(self._all):
+            sandbox.close()
+
+
+def _defect(reason: RetakeReason, seconds: float) -> Defect:
+    if reason is RetakeReason.TOO_COSTLY:
+        return Defect(
+            reason,
+            f"The picture takes more memory, or more time than {seconds:g} s, to decode. Send a smaller or a "
+            "plainer one.",
+        )
+    return Defect(reason, "The picture cannot be decoded. Take a new one, or save it in another format.")

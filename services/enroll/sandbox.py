@@ -1,0 +1,122 @@
+"""A worker process: pictures in, templates or defects out, with everything taken away that this does not need.
+
+Started by `pool.py` as `python -m services.enroll.sandbox`, killed by it when a sample takes too long, and gone when
+its parent is: it reads its parent's pipe, and a pipe whose writer has died ends.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from services.enroll import decoding, frames
+from services.enroll.quality import Extracted, refused
+from shared.biometrics import Defect, RetakeReason
+
+REQUEST_BYTES: Final = 64 * 2**20
+"""Largest picture taken over the pipe: four times the largest capture record (`shared.topics.CAPTURE_BYTES`)."""
+
+_PR_SET_DUMPABLE: Final = 4
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+TOO_COSTLY: Final = Defect(
+    RetakeReason.TOO_COSTLY,
+    "The picture takes more memory or time to decode than any camera's picture does. Send a smaller or a plainer one.",
+)
+
+
+def main() -> None:
+    """Serve one parent until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    orders = frames.ORDERS.validate_json(frames.read(requests, frames.ANSWER_BYTES))
+    try:
+        # Twice: what the first has left to be loaded later, the second, locked down, fails over: now, at no capture.
+        warm_up(orders)
+        lock_down(orders.memory_limit)
+        greeting: frames.Ready | frames.Failed = warm_up(orders)
+    except Exception as error:
+        # Nothing hostile has been seen yet: the operator gets the message as it is.
+        greeting = frames.Failed(f"{type(error).__name__}: {error}")
+    frames.write(answers, frames.GREETING.dump_json(greeting))
+    if isinstance(greeting, frames.Ready):
+        with contextlib.suppress(EOFError, BrokenPipeError):
+            serve(requests, answers, orders)
+    # Not by way of the interpreter's clean-up, which may want to open files.
+    os._exit(0)
+
+
+def warm_up(orders: frames.Orders) -> frames.Ready:
+    """Do everything once: models and modules get loaded at first use, and after `lock_down` no file can be opened."""
+    from services.enroll import extraction
+
+    for specimen in decoding.specimens():
+        extraction.extract(specimen, orders.pixel_limit, orders.limits)
+    template = extraction.rehearse(orders.limits)
+    for answer in (Extracted(template, refused(TOO_COSTLY).quality), refused(TOO_COSTLY)):
+        frames.ANSWER.dump_json(answer)
+    return frames.Ready(template.model, template.vector.size)
+
+
+def lock_down(memory: int) -> None:
+    """Give up what decoding does not need: new files and sockets, new processes, writing, core dumps, privileges."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    os.close(silent)
+    os.environ.clear()
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NPROC, 0)
+    # Last: from here on no descriptor can be had, for a file or for a socket; those that are open stay.
+    _limit(resource.RLIMIT_NOFILE, 0)
+
+
+def _limit(which: int, value: int) -> None:
+    hard = resource.getrlimit(which)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # whoever started us may have been stricter
+    resource.setrlimit(which, (value, value))
+
+
+def serve(requests: BinaryIO, answers: BinaryIO, orders: frames.Orders) -> None:
+    """Answer one picture after the other. Raises EOFError when the parent has ended."""
+    from services.enroll import extraction
+
+    while True:
+        image = frames.read(requests, REQUEST_BYTES)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        seconds = int(used.ru_utime + used.ru_stime + orders.time_limit) + 2
+        if hard == resource.RLIM_INFINITY or seconds < hard:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+        try:
+            answer: Extracted | frames.Failed = extraction.extract(image, orders.pixel_limit, orders.limits)
+        except MemoryError:
+            answer = refused(TOO_COSTLY)
+        except Exception as error:
+            answer = frames.Failed(_place_of(error))
+        frames.write(answers, frames.ANSWER.dump_json(answer))
+        if isinstance(answer, frames.Failed):
+            return
+
+
+def _place_of(error: Exception) -> str:
+    """Say what kind of error it is and where, without its message: that might repeat what was in the picture."""
+    last = traceback.extract_tb(error.__traceback__, limit=-1)[0]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""`eyni verify` and `eyni identify`: a question asked as an officer's desk would."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.eyni.client import Answer, Client, checked
+from services.eyni.common import Code
+
+AT_A_DESK = 10.0
+"""Seconds until "not available": a station can wait for a restart, somebody in front of an officer should not."""
+
+
+def _about(answer: Answer) -> dict[str, object]:
+    return {
+        "as_of": int(answer.headers.get("eyni-as-of", -1)),
+        "gallery_count": int(answer.headers.get("eyni-gallery-count", -1)),
+        "milliseconds": round(1000 * answer.seconds),
+    }
+
+
+def _footer(answer: Answer) -> str:
+    about = _about(answer)
+    return (
+        f"{about['milliseconds']} ms, against {about['gallery_count']} references, "
+        f"as of position {about['as_of']} of the gallery log"
+    )
+
+
+def verify(client: Client, person: str, picture: Path, gallery: str, threshold: float | None, as_json: bool) -> Code:
+    """Ask whether a picture shows a person; print and return the answer."""
+    answer = checked(client.verify(person, picture.read_bytes(), gallery, threshold))
+    body = answer.body if isinstance(answer.body, dict) else {}
+    yes = body.get("decision") is True
+    if as_json:
+        print(json.dumps({"decision": yes, "scores": body.get("scores", []), **_about(answer)}))
+    else:
+        Console().print(f"[bold {'green' if yes else 'red'}]{'yes' if yes else 'no'}[/], {_footer(answer)}")
+    return Code.OK if yes else Code.NO
+
+
+def identify(client: Client, picture: Path, gallery: str, most: int, threshold: float | None, as_json: bool) -> Code:
+    """Ask whom a picture shows; print the candidates, most alike first."""
+    answer = checked(client.identify(picture.read_bytes(), gallery, most, threshold))
+    candidates = answer.body if isinstance(answer.body, list) else []
+    if as_json:
+        print(json.dumps({"candidates": candidates, **_about(answer)}))
+        return Code.OK if candidates else Code.NO
+    console = Console()
+    if candidates:
+        table = Table("rank", "person", "score (dB)", "encounters")
+        for candidate in candidates:
+            if isinstance(candidate, dict):
+                scores = candidate.get("scores")
+                encounters = (
+                    [str(s.get("encounterId", "")) for s in scores if isinstance(s, dict)]
+                    if isinstance(scores, list)
+                    else []
+                )
+                table.add_row(
+                    str(candidate.get("rank", "")),
+                    str(candidate.get("personId", "")),
+                    str(candidate.get("score", "")),
+                    ", ".join(encounters),
+                )
+        console.print(table)
+    else:
+        console.print("[bold]nobody[/] in this gallery is alike enough")
+    console.print(_footer(answer))
+    return Code.OK if candidates else Code.NO

@@ -1,0 +1,184 @@
+"""Speaks OSIA to the api as a station or an officer's desk does; the only file here that imports httpx.
+
+A call that finds the api restarting is sent again, the same bytes: the api answers a re-send as it answered (or would
+have answered) the first.
+"""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from pydantic import JsonValue
+
+from services.eyni.common import Failed, NotAvailable
+
+FIRST_PAUSE, LAST_PAUSE = 0.2, 5.0
+"""Seconds between two tries: a restarted service is back in one or two; after five, the server says so itself."""
+
+PATIENCE = 60.0
+"""Seconds that a call is tried for in all: a broker's restart takes six, a matcher's replay of a large gallery more."""
+
+TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+"""Above the server's `answer_timeout` (30 s), so that the server's own 503 arrives before this gives up."""
+
+AGAIN: Final = frozenset(
+    (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the api said, and how long it took (seconds, re-sends included)."""
+
+    status: int
+    body: JsonValue = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.status == HTTPStatus.OK
+
+    @property
+    def retake(self) -> str:
+        """Why a picture was refused (reasons, separated by commas); empty where it was not."""
+        return self.headers.get("eyni-retake", "")
+
+    @property
+    def problem(self) -> str:
+        """The api's own words for what is wrong."""
+        if isinstance(self.body, dict) and "message" in self.body:
+            return str(self.body["message"])
+        return f"HTTP {self.status}"
+
+
+class Client:
+    """Calls one api with one token. May be shared by threads."""
+
+    def __init__(self, url: str, token: str, patience: float = PATIENCE) -> None:
+        self._url = url
+        self._patience = patience
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT)
+
+    def post(
+        self,
+        path: str,
+        body: bytes,
+        query: Mapping[str, str | int | float] | None = None,
+        gave_up: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Send `body` until there is an answer. Raises NotAvailable once patience is out or `gave_up()` says so."""
+        # One transaction however often it is sent: the log lines of all tries belong together.
+        parameters = {"transactionId": str(uuid4()), **(query or {})}
+        start = time.monotonic()
+        pause = FIRST_PAUSE
+        while True:
+            wait, problem = pause, ""
+            try:
+                response = self._http.post(
+                    path, content=body, params=parameters, headers={"Content-Type": "application/json"}
+                )
+            except httpx.TransportError as error:
+                problem = str(error) or type(error).__name__
+            else:
+                if response.status_code not in AGAIN:
+                    return Answer(
+                        response.status_code, _json(response), dict(response.headers), time.monotonic() - start
+                    )
+                problem = f"HTTP {response.status_code}"
+                wait = max(pause, _retry_after(response))
+            if gave_up() or time.monotonic() - start + wait > self._patience:
+                raise NotAvailable(f"{self._url} is not available ({problem}); is `eyni up` running?")
+            time.sleep(wait)
+            pause = min(2 * pause, LAST_PAUSE)
+
+    def enrol(
+        self,
+        person: str,
+        encounter: str,
+        picture: bytes,
+        galleries: list[str],
+        kind: str,
+        gave_up: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Call createEncounter with one picture of a face."""
+        body = json.dumps(
+            {"status": "ACTIVE", "encounterType": kind, "galleries": galleries, "biometricData": [_face(picture)]}
+        )
+        path = f"/v1/persons/{quote(person, safe='')}/encounters/{quote(encounter, safe='')}"
+        return self.post(path, body.encode(), gave_up=gave_up)
+
+    def verify(self, person: str, picture: bytes, gallery: str, threshold: float | None = None) -> Answer:
+        """Call verifyFromId with one picture."""
+        body = json.dumps({"biometricData": [_face(picture)]})
+        query = {} if threshold is None else {"threshold": threshold}
+        return self.post(f"/v1/verify/{quote(gallery, safe='')}/{quote(person, safe='')}", body.encode(), query)
+
+    def identify(self, picture: bytes, gallery: str, most: int, threshold: float | None = None) -> Answer:
+        """Call identify with one picture."""
+        body = json.dumps({"filter": {}, "biometricData": [_face(picture)]})
+        query: dict[str, str | int | float] = {"maxNbCand": most}
+        if threshold is not None:
+            query["threshold"] = threshold
+        return self.post(f"/v1/identify/{quote(gallery, safe='')}", body.encode(), query)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def is_ready(url: str) -> bool:
+    """Ask /readyz once."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2.0).status_code == HTTPStatus.OK
+    except httpx.TransportError:
+        return False
+
+
+def metrics_text(url: str, token: str) -> str:
+    """Return the api's /metrics, or nothing where it does not answer."""
+    try:
+        response = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=2.0)
+    except httpx.TransportError:
+        return ""
+    return response.text if response.status_code == HTTPStatus.OK else ""
+
+
+def checked(answer: Answer) -> Answer:
+    """Return a 200 as it is; raise Failed, in the api's own words, for anything else."""
+    if answer.ok:
+        return answer
+    if answer.retake:
+        raise Failed(f"the picture cannot be used ({answer.retake}): {answer.problem}")
+    raise Failed(f"{answer.problem} (HTTP {answer.status})")
+
+
+def _face(picture: bytes) -> dict[str, str]:
+    return {"biometricType": "FACE", "image": base64.b64encode(picture).decode("ascii")}
+
+
+def _json(response: httpx.Response) -> JsonValue:
+    try:
+        body: JsonValue = response.json()
+    except ValueError:
+        return None
+    return body
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return float(response.headers.get("retry-after", "0"))
+    except ValueError:
+        return 0.0  # a date: our api sends seconds

@@ -1,0 +1,105 @@
+"""What every command shares: settings with options laid over them, exit codes, and one clear line for an error."""
+
+import threading
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from shared.log import Log
+    from shared.settings import Settings
+
+
+class Code(IntEnum):
+    """How a command ends; 2, a wrong use, is typer's own."""
+
+    OK = 0
+    NO = 1
+    """The answer is no, or something failed."""
+    USAGE = 2
+    NOT_AVAILABLE = 3
+    """Ask again later: the log, the api or the matcher does not answer."""
+    INTERRUPTED = 130
+    """128 + SIGINT, as shells have it."""
+
+
+class NotAvailable(Exception):
+    """What was asked does not answer; the message says what, and what to do."""
+
+
+class Failed(Exception):
+    """It was answered, and not as wished; the message says why."""
+
+
+def load(data: Path | None = None, log: str | None = None, port: int | None = None) -> "Settings":
+    """Read the settings; an option that was given goes before its environment variable."""
+    from pydantic import ValidationError
+
+    from shared.settings import Settings
+
+    given = {"data": data, "log": log, "api_port": port}
+    try:
+        return Settings.model_validate({k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)
+        lines = [f"EYNI_{str(p['loc'][0]).upper()}: {p['msg']}" if p["loc"] else p["msg"] for p in problems]
+        raise typer.BadParameter("; ".join(lines), param_hint="settings") from None
+
+
+def opened(settings: "Settings") -> "Log":
+    """Open the log and see that its topics are there."""
+    from shared.log.address import open_log
+    from shared.topics import TOPICS
+
+    if settings.log_address.startswith("memory:"):
+        raise typer.BadParameter("memory: ends with its process, so no other can look at it", param_hint="--log")
+    try:
+        log = open_log(settings.log_address)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log") from None
+    try:
+        log.ensure(list(TOPICS.values()))
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def explained(error: Exception) -> tuple[Code, str] | None:
+    """Return the exit code and the line for an error that users meet; None for one that is a bug."""
+    from shared.log import LogError, LogUnavailable
+
+    match error:
+        case NotAvailable():
+            return Code.NOT_AVAILABLE, str(error)
+        case LogUnavailable():
+            return Code.NOT_AVAILABLE, f"the log does not answer: {error}"
+        case Failed() | LogError():
+            return Code.NO, str(error)
+        case OSError():
+            return Code.NO, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        case _ if type(error).__module__.startswith("sqlalchemy") and type(error).__name__ == "OperationalError":
+            # sqlalchemy itself is imported by the api only.
+            return Code.NOT_AVAILABLE, "the registry's database does not answer (EYNI_REGISTRY)"
+        case _:
+            return None
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set: the service ends what it is doing, and then itself."""
+    import signal
+
+    stop = threading.Event()
+
+    def handle(number: int, _: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGINT, handle)
+    return stop
+
+
+Say = Callable[[str], None]

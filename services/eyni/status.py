@@ -1,0 +1,266 @@
+"""`eyni status`: what the services report, how much they have to do, how fast they answer, and what to do about it."""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console
+from rich.console import Group as Rows
+from rich.live import Live
+from rich.table import Table
+
+from services.eyni.client import metrics_text
+from services.eyni.common import Code, opened, stop_on_signals
+from shared.envelope import MalformedEvent, decode
+from shared.events import ServiceReported
+from shared.log import Log
+from shared.settings import Settings
+from shared.topics import Group, Name
+
+WATCHED: Final = (
+    (Group.ENROLL, Name.CAPTURES_URGENT),
+    (Group.ENROLL, Name.CAPTURES_BULK),
+    (Group.FOLD, Name.GALLERY),
+    (Group.MATCH, Name.PROBES),
+)
+"""Who works on what: the difference to a topic's end is what is left to do."""
+
+ALIVE: Final = 5.0
+"""Seconds since its last report (one a second) after which a service is shown as gone."""
+
+BEHIND: Final = 100
+"""Records that urgent captures or probes may lag before somebody waits noticeably."""
+
+SLOW: Final = 1.0
+"""Seconds that a border officer expects a verification to take at most (design.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from call to answer, read off a histogram: within the width of its bucket."""
+
+    operation: str
+    count: int
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the whole system."""
+
+    at: datetime
+    services: tuple[ServiceReported, ...]
+    ends: Mapping[Name, int]
+    lags: Mapping[tuple[Group, Name], int]
+    latencies: tuple[Latency, ...] = ()
+    in_flight: int | None = None
+    rates: Mapping[Name, float] = field(default_factory=dict[Name, float])
+
+    def age(self, service: ServiceReported) -> float:
+        return (self.at - service.at).total_seconds()
+
+    @property
+    def alive(self) -> list[ServiceReported]:
+        return [s for s in self.services if self.age(s) < ALIVE]
+
+
+def look(log: Log, metrics: str, before: Look | None = None) -> Look:
+    """Look once; rates need the look before."""
+    now = datetime.now(UTC)
+    spans = {name: log.spans(name) for name in Name}
+    ends = {name: sum(s.end for s in found.values()) for name, found in spans.items()}
+    lags = {
+        (group, name): sum(max(0, span.end - max(committed.get(p, 0), span.start)) for p, span in spans[name].items())
+        for group, name in WATCHED
+        for committed in [log.committed(group, name)]
+    }
+    rates: dict[Name, float] = {}
+    if before is not None:
+        seconds = max((now - before.at).total_seconds(), 1e-3)
+        rates = {name: max(0, ends[name] - before.ends[name]) / seconds for name in Name}
+    flight = re.search(r"^eyni_captures_in_flight ([0-9.e+]+)", metrics, re.MULTILINE)
+    return Look(
+        at=now,
+        services=reports(log),
+        ends=ends,
+        lags=lags,
+        latencies=latencies(metrics),
+        in_flight=int(float(flight[1])) if flight else None,
+        rates=rates,
+    )
+
+
+def reports(log: Log, last: int = 60) -> tuple[ServiceReported, ...]:
+    """Return the latest report of each process among the last few on the log."""
+    span = log.spans(Name.HEARTBEATS)[0]
+    reader = log.read(Name.HEARTBEATS, {0: max(span.start, span.end - last)})
+    found: dict[str, ServiceReported] = {}
+    try:
+        while records := reader.poll(last, timeout=0.5 if not found and span.end > span.start else 0.0):
+            for record in records:
+                try:
+                    event = decode(record.value)
+                except MalformedEvent:
+                    continue  # somebody else's bytes: nothing that a service reported
+                if isinstance(event, ServiceReported):
+                    found[event.instance] = event
+            if records[-1].offset + 1 >= span.end:
+                break
+    finally:
+        reader.close()
+    newest: dict[str, ServiceReported] = {}
+    order = {"enroll": 0, "match": 1, "api": 2}
+    for report in sorted(found.values(), key=lambda r: (order[r.service], r.at)):
+        # A process that was replaced on this machine is only history.
+        host = f"{report.service}@{report.instance.rpartition(':')[0]}"
+        newest[host] = report
+    return tuple(newest.values())
+
+
+_BUCKET: Final = re.compile(
+    r'^eyni_request_seconds_bucket\{(?=[^}]*operation="([^"]+)")(?=[^}]*le="([^"]+)")[^}]*\} ([0-9.e+]+)$', re.MULTILINE
+)
+
+
+def latencies(metrics: str) -> tuple[Latency, ...]:
+    """Read the medians and 99th percentiles off the api's histogram (Prometheus text)."""
+    buckets: dict[str, list[tuple[float, float]]] = {}
+    for operation, upper, count in _BUCKET.findall(metrics):
+        buckets.setdefault(operation, []).append((float(upper), float(count)))
+    return tuple(
+        Latency(operation, int(found[-1][1]), quantile(found, 0.5), quantile(found, 0.99))
+        for operation, found in sorted(buckets.items())
+        if found[-1][1]
+    )
+
+
+def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
+    """Interpolate as Prometheus' histogram_quantile does: cumulative counts by upper bound, the last one infinite."""
+    wanted = share * buckets[-1][1]
+    lower, below = 0.0, 0.0
+    for upper, count in buckets:
+        if count >= wanted:
+            if upper == float("inf"):
+                return lower
+            return lower + (upper - lower) * (wanted - below) / max(count - below, 1.0)
+        lower, below = upper, count
+    return lower
+
+
+def advice(now: Look) -> list[str]:
+    """Say in one sentence each what is off and what to do; empty where all is well."""
+    said: list[str] = []
+    for service in ("enroll", "match", "api"):
+        mine = [s for s in now.alive if s.service == service]
+        if not mine:
+            said.append(f"{service} does not report: start it with `eyni up` (or `eyni {service}`).")
+        elif not any(s.ready for s in mine):
+            said.append(f"{service} is not ready: {mine[-1].detail or 'it gives no reason; read its log'}.")
+    urgent = now.lags[Group.ENROLL, Name.CAPTURES_URGENT]
+    bulk = now.lags[Group.ENROLL, Name.CAPTURES_BULK]
+    if urgent > BEHIND:
+        said.append(f"{urgent} urgent captures wait: officers wait too; add cores to enroll.")
+    pace = now.rates.get(Name.DECISIONS, 0.0)
+    if bulk > 10 * BEHIND:
+        left = f"some {bulk / pace / 60:.0f} minutes at this pace" if pace else "and nothing is being decided"
+        said.append(f"{bulk} bulk captures wait, {left}; more cores for enroll shorten it.")
+    fold = now.lags[Group.FOLD, Name.GALLERY]
+    if fold > BEHIND:
+        said.append(f"the matcher is {fold} records behind the gallery: answers say 'not available' until it is there.")
+    if now.ends[Name.DEAD_LETTERS]:
+        said.append(
+            f"{now.ends[Name.DEAD_LETTERS]} dead letters: a producer writes what is no event; see their reasons."
+        )
+    said.extend(
+        f"p99 of {one.operation} is {one.p99:.1f} s: look at the lag of captures-urgent and at the cores of enroll."
+        for one in now.latencies
+        if one.operation.startswith("verify") and one.p99 > SLOW
+    )
+    return said
+
+
+def as_json(now: Look) -> str:
+    return json.dumps(
+        {
+            "at": now.at.isoformat(),
+            "services": [
+                {
+                    "service": s.service,
+                    "instance": s.instance,
+                    "alive": s in now.alive,
+                    "ready": s.ready,
+                    "detail": s.detail,
+                    "as_of": s.as_of,
+                    "gallery_count": s.gallery_count,
+                    "figures": s.figures,
+                }
+                for s in now.services
+            ],
+            "records": {str(name): end for name, end in now.ends.items()},
+            "per_second": {str(name): round(rate, 2) for name, rate in now.rates.items()},
+            "lag": {f"{group}/{name}": lag for (group, name), lag in now.lags.items()},
+            "in_flight": now.in_flight,
+            "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
+            "advice": advice(now),
+        }
+    )
+
+
+def drawn(now: Look) -> Rows:
+    """Draw a look for people."""
+    services = Table("service", "state", "position", "gallery", "", title="Services", title_justify="left")
+    for s in now.services:
+        alive = now.age(s) < ALIVE
+        state = ("[green]ready[/]" if s.ready else "[yellow]not ready[/]") if alive else "[red]gone[/]"
+        position, count = (str(n) if n >= 0 else "" for n in (s.as_of, s.gallery_count))
+        services.add_row(s.instance, state, position, count, s.detail if alive else f"last seen {now.age(s):.0f} s ago")
+    flow = Table("", "per second", "in all", title="Flow", title_justify="left")
+    for title, names in (
+        ("captures", (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)),
+        ("gallery changes", (Name.GALLERY,)),
+        ("probes", (Name.PROBES,)),
+        ("decisions", (Name.DECISIONS,)),
+    ):
+        rate = f"{sum(now.rates[n] for n in names):.1f}" if now.rates else ""
+        flow.add_row(title, rate, str(sum(now.ends[n] for n in names)))
+    work = Table("who", "on", "records left", title="Backlog", title_justify="left")
+    for (group, name), lag in now.lags.items():
+        work.add_row(group, name, str(lag))
+    if now.in_flight is not None:
+        work.add_row("all", "captures in flight", str(now.in_flight))
+    parts: list[Table | str] = [services, flow, work]
+    if now.latencies:
+        answers = Table("operation", "answers", "p50", "p99", title="Answers", title_justify="left")
+        for one in now.latencies:
+            answers.add_row(one.operation, str(one.count), f"{1000 * one.p50:.0f} ms", f"{1000 * one.p99:.0f} ms")
+        parts.append(answers)
+    parts.extend(f"[yellow]![/] {line}" for line in advice(now))
+    return Rows(*parts)
+
+
+def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bool) -> Code:
+    """Show the state until Ctrl-C, or once. OK where nothing is off."""
+    log = opened(settings)
+    try:
+        before = look(log, metrics_text(url, token))
+        if json_wanted or once:
+            time.sleep(1.0)
+            now = look(log, metrics_text(url, token), before)
+            if json_wanted:
+                print(as_json(now))
+            else:
+                Console().print(drawn(now))
+            return Code.NO if advice(now) else Code.OK
+        stop = stop_on_signals()
+        with Live(drawn(before), auto_refresh=False, screen=False) as live:
+            while not stop.wait(1.0):
+                before = look(log, metrics_text(url, token), before)
+                live.update(drawn(before), refresh=True)
+        return Code.OK
+    finally:
+        log.close()

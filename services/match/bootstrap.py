@@ -1,0 +1,150 @@
+"""Wires the matcher: log, newest valid snapshot, worker, heartbeat."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.match.fold import fold, follow
+from services.match.gallery import Gallery
+from services.match.index import use_threads
+from services.match.matching import Matcher, Policy
+from services.match.snapshot import SnapshotRefused, Snapshots
+from services.match.worker import Worker
+from shared import metrics
+from shared.biometrics import ALL_GALLERIES
+from shared.events import ServiceReported
+from shared.heartbeat import Heartbeat, instance_of
+from shared.log import Log, LogGap, LogUnavailable
+from shared.log.address import open_log
+from shared.logs import logger
+from shared.settings import Settings
+from shared.topics import TOPICS, Group, Name
+
+BACK_OFF = 0.5
+"""Seconds between two tries while the log does not answer: a broker that restarts is back within ten."""
+
+_log = logger("match")
+
+
+def policy(settings: Settings) -> Policy:
+    return Policy(settings.search_distance, settings.verify_distance, settings.candidate_cap)
+
+
+def recover(log: Log, snapshots: Snapshots) -> Gallery:
+    """Return the newest valid snapshot's state, or an empty one if a cold replay is possible.
+
+    Raises LogGap where the log no longer holds what would have to be replayed: an answer from a gallery with a hole
+    would clear somebody who is enrolled, so an operator must restore the log (or an older snapshot) first.
+    """
+    span = log.spans(Name.GALLERY)[0]
+    identity = log.identity(Name.GALLERY)
+    for generation in snapshots.generations():
+        try:
+            gallery = snapshots.load(generation, identity, span.end)
+        except SnapshotRefused as reason:
+            metrics.SNAPSHOTS.labels("refused").inc()
+            _log.error("snapshot refused", reason=str(reason))
+            continue
+        if gallery.position >= span.start:
+            _log.info(
+                "snapshot loaded",
+                position=gallery.position,
+                encounters=len(gallery),
+                replay=span.end - gallery.position,
+            )
+            return gallery
+    if span.start > 0:
+        raise LogGap(f"gallery starts at offset {span.start}, and no valid snapshot reaches it: restore the log")
+    _log.info("cold replay", records=span.end)
+    return Gallery()
+
+
+def worker(log: Log, settings: Settings, snapshots: Snapshots | None = None) -> Worker:
+    """Wire a matcher to a log whose topics exist; without `snapshots` it replays everything and writes none."""
+    gallery = recover(log, snapshots) if snapshots else Gallery()
+    return Worker(log, Matcher(gallery, policy(settings)), snapshots, settings.snapshot_seconds)
+
+
+def snapshots_in(data: Path) -> Snapshots:
+    return Snapshots(data / "match" / "snapshots")
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Fold and answer until `stop` is set."""
+    log = open_log(settings.log_address)
+    try:
+        _ensure(log, stop)
+        if stop.is_set():
+            return
+        use_threads(settings.match_threads)
+        metrics.serve(settings.metrics_host, settings.match_metrics_port)
+        matcher = worker(log, settings, snapshots_in(settings.data))
+        heartbeat = Heartbeat(log, lambda: describe(log, matcher))
+        heartbeat.start()
+        try:
+            while not stop.is_set():
+                try:
+                    matcher.run_once()
+                except LogUnavailable as error:
+                    metrics.LOG_ERRORS.labels("match").inc()
+                    _log.warning("the log does not answer", error=str(error))
+                    stop.wait(BACK_OFF)
+        finally:
+            heartbeat.close()
+            matcher.close()
+    finally:
+        log.close()
+
+
+def describe(log: Log, matcher: Worker) -> ServiceReported:
+    """Say how far the matcher is."""
+    end = log.spans(Name.GALLERY)[0].end
+    metrics.LAG.labels(Group.FOLD, Name.GALLERY).set(end - matcher.gallery.position)
+    return ServiceReported(
+        service="match",
+        instance=instance_of("match"),
+        at=datetime.now(UTC),
+        ready=matcher.ready,
+        detail="" if matcher.ready else f"replaying the gallery log, at {matcher.gallery.position} of {end}",
+        as_of=matcher.gallery.position,
+        gallery_count=matcher.references,
+        figures={"decided": float(matcher.decided)},
+    )
+
+
+def digest(settings: Settings, cold: bool) -> dict[str, str | int]:
+    """Return the digest of the state at the log's end, from the newest snapshot or (cold) from offset 0."""
+    log = open_log(settings.log_address)
+    try:
+        log.ensure(list(TOPICS.values()))
+        gallery = Gallery() if cold else recover(log, snapshots_in(settings.data))
+        replay(log, Matcher(gallery, policy(settings)))
+        return {
+            "as_of": gallery.position,
+            "digest": gallery.view().digest(),
+            "gallery_count": gallery.count([ALL_GALLERIES]),
+        }
+    finally:
+        log.close()
+
+
+def replay(log: Log, matcher: Matcher) -> None:
+    """Fold up to the log's present end, and append nothing."""
+    end = log.spans(Name.GALLERY)[0].end
+    reader = follow(log, matcher.gallery)
+    try:
+        while matcher.gallery.position < end:
+            fold(matcher, reader, timeout=1.0, decide_from=end)
+    finally:
+        reader.close()
+
+
+def _ensure(log: Log, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            log.ensure(list(TOPICS.values()))
+            return
+        except LogUnavailable as error:
+            metrics.LOG_ERRORS.labels("match").inc()
+            _log.warning("the log does not answer; waiting", error=str(error))
+            stop.wait(BACK_OFF)

@@ -1,0 +1,54 @@
+"""Whether an encounter passes an OSIA filter: any biographic or contextual field, or encounterType, with Min and Max.
+
+An unknown field matches nobody who lacks it. A value is matched as it was sent: text by text (ISO dates sort as text),
+numbers as numbers; a list means any of these. `biometricType` is about modalities, of which there is one.
+"""
+
+import json
+
+from pydantic import JsonValue
+
+from shared.encounters import Encounter
+from shared.events import JsonObject
+
+_PARTS = ("biographicData", "contextualData")
+
+
+def passes(encounter: Encounter, wanted: JsonObject) -> bool:
+    """Tell whether the encounter has what every field of the filter asks for."""
+    if not wanted:
+        return True
+    document: JsonObject = json.loads(encounter.document)
+    return all(_field(name, value, document) for name, value in wanted.items())
+
+
+def _field(name: str, value: JsonValue, document: JsonObject) -> bool:
+    if name == "biometricType":
+        return "FACE" in value if isinstance(value, list) else value == "FACE"
+    present = _lookup(name, document)
+    if present is not None:
+        return present in value if isinstance(value, list) else present == value
+    for suffix in ("Min", "Max"):
+        bounded = _lookup(name.removesuffix(suffix), document) if name.endswith(suffix) else None
+        if bounded is not None:
+            return _within(bounded, value) if suffix == "Min" else _within(value, bounded)
+    return False
+
+
+def _lookup(name: str, document: JsonObject) -> JsonValue:
+    if name == "encounterType":
+        return document.get(name)
+    for part in _PARTS:
+        fields = document.get(part)
+        if isinstance(fields, dict) and name in fields:
+            return fields[name]
+    return None
+
+
+def _within(high: JsonValue, low: JsonValue) -> bool:
+    """Tell whether low <= high, for two texts or two numbers; nothing else has an order."""
+    if isinstance(high, str) and isinstance(low, str):
+        return low <= high
+    if isinstance(high, int | float) and isinstance(low, int | float):
+        return low <= high
+    return False

@@ -1,0 +1,203 @@
+"""The gallery on disk, with the position that it reflects: written whole or not at all, adopted whole or not at all.
+
+A generation is a folder named by its position: `vectors.f32` (little-endian float32 rows), `encounters.jsonl`,
+`applied.bin` and `manifest.json`, which says what they must be (SHA-256 and size of each, format, log, model) and ends
+with its own SHA-256. FAISS's own files carry no integrity (reliability.md, D4), so none is written: the index is built
+anew from verified rows.
+"""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from services.match.gallery import ENCOUNTER, Block, Gallery, GalleryView
+from shared.biometrics import STRICT
+
+FORMAT: Final = 1
+KEPT: Final = 2
+"""Generations on disk: the newest, and the one before it in case the newest is damaged (I5)."""
+
+_TMP: Final = ".writing"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    __pydantic_config__ = STRICT
+    format: int
+    log: str
+    """Identity of the gallery topic: a snapshot of another log is foreign."""
+    position: int
+    model: str | None
+    dimension: int | None
+    encounters: int
+    rows: int
+    galleries: tuple[str, ...]
+    state: str
+    """`GalleryView.digest` of what was written."""
+    files: dict[str, tuple[int, str]]
+    """Name: (bytes, SHA-256 in hex)."""
+
+
+_MANIFEST: Final = TypeAdapter(Manifest)
+_OBJECT: Final = TypeAdapter(dict[str, object])
+
+
+class SnapshotRefused(Exception):
+    """A generation that must not be used; says which file, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """The generations in one folder."""
+
+    folder: Path
+
+    def generations(self) -> list[Path]:
+        """Return what is there, newest first; half-written ones are not."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((p for p in self.folder.iterdir() if p.name.isdigit()), reverse=True)
+
+    def write(self, view: GalleryView, log: str) -> Path:
+        """Write a generation: files, then manifest, each on disk before the folder gets its name.
+
+        Raises OSError (disk full, …); what was there before is then still there and valid.
+        """
+        final = self.folder / f"{view.position:020d}"
+        if final.exists():
+            return final
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = self.folder / f"{final.name}{_TMP}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            scratch.mkdir(mode=0o700)
+            counts = [block.count for block in view.blocks]
+            lines = (
+                b"%d %s\n" % (count, ENCOUNTER.dump_json(encounter))
+                for encounter, count in zip(view.encounters, counts, strict=True)
+            )
+            contents = {
+                "vectors.f32": view.live_vectors().tobytes(),
+                "encounters.jsonl": b"".join(lines),
+                "applied.bin": view.applied,
+            }
+            manifest = Manifest(
+                format=FORMAT,
+                log=log,
+                position=view.position,
+                model=view.model,
+                dimension=view.dimension,
+                encounters=len(view.encounters),
+                rows=sum(counts),
+                galleries=view.galleries,
+                state=view.digest(),
+                files={name: (len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items()},
+            )
+            for name, content in contents.items():
+                _write_durably(scratch / name, content)
+            body = _MANIFEST.dump_json(manifest)
+            seal = hashlib.sha256(body).hexdigest().encode()
+            _write_durably(scratch / "manifest.json", body + b"\n" + seal + b"\n")
+            _sync_folder(scratch)
+            scratch.rename(final)
+            _sync_folder(self.folder)
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        for old in self.generations()[KEPT:]:
+            shutil.rmtree(old)
+        return final
+
+    def load(self, generation: Path, log: str, end: int) -> Gallery:
+        """Verify and load one generation. `end` is the next offset of the gallery log.
+
+        Raises SnapshotRefused for any damage, another log, a newer format, or a position beyond the log's end.
+        """
+        manifest = _read_manifest(generation)
+        if manifest.log != log:
+            raise SnapshotRefused(f"{generation.name}: it is a snapshot of another log ({manifest.log}, not {log})")
+        if manifest.position > end:
+            raise SnapshotRefused(f"{generation.name}: position {manifest.position} is beyond the log's end, {end}")
+        contents = {name: _read_verified(generation / name, *wanted) for name, wanted in manifest.files.items()}
+        try:
+            gallery = Gallery.restored(_view(manifest, contents))
+        except (KeyError, ValueError) as error:
+            raise SnapshotRefused(
+                f"{generation.name}: its files contradict each other ({type(error).__name__})"
+            ) from None
+        if gallery.view().digest() != manifest.state:
+            raise SnapshotRefused(f"{generation.name}: the state loaded is not the state written")
+        return gallery
+
+
+def _view(manifest: Manifest, contents: dict[str, bytes]) -> GalleryView:
+    pairs = [line.split(b" ", 1) for line in contents["encounters.jsonl"].splitlines()]
+    blocks, at = list[Block](), 0
+    for count, _ in pairs:
+        blocks.append(Block(at, int(count)))
+        at += int(count)
+    vectors = np.frombuffer(contents["vectors.f32"], "<f4").astype(np.float32, copy=False)
+    if at != manifest.rows or len(pairs) != manifest.encounters:
+        raise ValueError("counts differ")
+    return GalleryView(
+        position=manifest.position,
+        model=manifest.model,
+        dimension=manifest.dimension,
+        encounters=tuple(ENCOUNTER.validate_json(encounter) for _, encounter in pairs),
+        blocks=tuple(blocks),
+        galleries=manifest.galleries,
+        applied=contents["applied.bin"],
+        vectors=vectors.reshape(manifest.rows, manifest.dimension or 0),
+    )
+
+
+def _read_manifest(generation: Path) -> Manifest:
+    path = generation / "manifest.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SnapshotRefused(f"{generation.name}/manifest.json: {error.strerror}") from None
+    body, _, seal = content.partition(b"\n")
+    if seal != hashlib.sha256(body).hexdigest().encode() + b"\n":
+        raise SnapshotRefused(f"{generation.name}/manifest.json: its SHA-256 is not the one it ends with")
+    try:
+        written = _OBJECT.validate_json(body)
+        if written.get("format") != FORMAT:
+            raise SnapshotRefused(f"{generation.name}: format {written.get('format')}; this version reads {FORMAT}")
+        return _MANIFEST.validate_json(body)
+    except ValidationError:
+        raise SnapshotRefused(f"{generation.name}/manifest.json: not a manifest") from None
+
+
+def _read_verified(path: Path, size: int, digest: str) -> bytes:
+    where = f"{path.parent.name}/{path.name}"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SnapshotRefused(f"{where}: {error.strerror}") from None
+    if len(content) != size:
+        raise SnapshotRefused(f"{where}: {len(content)} bytes, must be {size}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SnapshotRefused(f"{where}: its SHA-256 is not the manifest's")
+    return content
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

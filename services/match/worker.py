@@ -1,0 +1,158 @@
+"""The matcher's loop: fold the gallery log, decide, append, mark; answer probes at the log's end; take snapshots.
+
+What is appended may be repeated after a crash, with the same bytes and the same id; who reads it drops what it has
+seen. The state is never ahead of what can be replayed, because it is only ever made from the log.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+
+from services.match.fold import fold, follow, letter, probe_event
+from services.match.gallery import ForeignTemplate, GalleryView
+from services.match.matching import Matcher
+from services.match.snapshot import Snapshots
+from shared import metrics
+from shared.biometrics import ALL_GALLERIES
+from shared.envelope import MalformedEvent
+from shared.events import DeadLettered, Decided, Enrolled, Identified, ProbeChosen
+from shared.log import Log, Record
+from shared.logs import logger
+from shared.topics import Group, Name, entry
+
+PROBE_BATCH = 64
+"""Probes answered before the gallery is looked at again."""
+
+IDLE = 0.003
+"""Seconds to wait for a record when there is none: what an officer's request may lose here, per turn."""
+
+_log = logger("match")
+
+
+class Worker:
+    """Owns the state; one thread calls it. The plain numbers may be read from other threads."""
+
+    def __init__(self, log: Log, matcher: Matcher, snapshots: Snapshots | None, snapshot_seconds: float) -> None:
+        self.matcher = matcher
+        self.gallery = matcher.gallery
+        self._log = log
+        self._snapshots = snapshots
+        self._snapshot_seconds = snapshot_seconds
+        self._snapshot_due = time.monotonic() + snapshot_seconds
+        self._snapshot_position = self.gallery.position
+        self._writing: threading.Thread | None = None
+        self._gallery_records = follow(log, self.gallery)
+        self._probe_records = log.join(Group.MATCH, Name.PROBES)
+        self._outbox: list[Decided | DeadLettered] = []
+        # Below the mark, the decisions were appended by an earlier run.
+        self._marked = log.committed(Group.FOLD, Name.GALLERY)[0]
+        self._goal = log.spans(Name.GALLERY)[0].end
+        self.ready = self.gallery.position >= self._goal
+        self.references = self.gallery.count([ALL_GALLERIES])
+        self.decided = 0
+
+    def run_once(self, timeout: float = IDLE) -> int:
+        """Fold what is there, then answer what was asked; return how many records there were."""
+        self._settle()
+        count = self._fold(timeout)
+        if not self.ready:
+            self.ready = self.gallery.position >= self._goal
+            if not self.ready:
+                return count
+            _log.info("ready", position=self.gallery.position, encounters=len(self.gallery))
+        records = self._probe_records.poll(PROBE_BATCH, 0 if count else timeout)
+        if records:
+            self._answer(records)
+        self._snapshot_if_due()
+        return count + len(records)
+
+    def _fold(self, timeout: float) -> int:
+        folded = fold(self.matcher, self._gallery_records, timeout, decide_from=self._marked)
+        if not folded.records:
+            return 0
+        self._outbox += [*folded.decisions, *folded.letters]
+        self._settle()
+        self.references = self.gallery.count([ALL_GALLERIES])
+        metrics.GALLERY_POSITION.set(self.gallery.position)
+        metrics.GALLERY_COUNT.set(self.references)
+        return folded.records
+
+    def _answer(self, records: Sequence[Record]) -> None:
+        # Everything that was acknowledged before the probe was read is in the answer (I7).
+        end = self._log.spans(Name.GALLERY)[0].end
+        while self.gallery.position < end:
+            self._fold(timeout=1.0)
+        decisions: list[Decided] = []
+        letters: list[DeadLettered] = []
+        with metrics.MATCH_SECONDS.labels("probes").time():
+            for record in records:
+                try:
+                    event = probe_event(record, self.gallery)
+                except (MalformedEvent, ForeignTemplate) as problem:
+                    letters.append(letter(record, problem))
+                    continue
+                decisions.append(self.matcher.answer(event))
+                metrics.PROBES.labels("identify" if isinstance(event, ProbeChosen) else event.question.kind).inc()
+        self._outbox += [*decisions, *letters]
+        self._settle()
+        self._probe_records.commit({record.partition: record.offset + 1 for record in records})
+
+    def _settle(self) -> None:
+        """Append what was decided, then mark how far that is. What the log does not take now is kept for next time."""
+        if self._outbox:
+            self._log.append([entry(event) for event in self._outbox])
+            for event in self._outbox:
+                self._count(event)
+            self._outbox.clear()
+        if self.gallery.position > self._marked:
+            self._log.mark(Group.FOLD, Name.GALLERY, {0: self.gallery.position})
+            self._marked = self.gallery.position
+
+    def _count(self, event: Decided | DeadLettered) -> None:
+        if isinstance(event, DeadLettered):
+            metrics.DEAD_LETTERS.labels(event.topic).inc()
+            _log.warning("dead letter", topic=event.topic, offset=event.offset, reason=event.reason)
+            return
+        self.decided += 1
+        metrics.APPLIED.labels(event.outcome.kind).inc()
+        if isinstance(event.outcome, Enrolled | Identified):
+            metrics.CANDIDATES.observe(event.outcome.total_candidates)
+
+    # ---- snapshots
+
+    def _snapshot_if_due(self) -> None:
+        if time.monotonic() < self._snapshot_due or self.gallery.position == self._snapshot_position:
+            return
+        if self._writing is None or not self._writing.is_alive():
+            self._snapshot_due = time.monotonic() + self._snapshot_seconds
+            self._writing = self._snapshot()
+
+    def _snapshot(self) -> threading.Thread | None:
+        """Begin to write the present state, beside the fold."""
+        if self._snapshots is None:
+            return None
+        view = self.gallery.view()
+        self._snapshot_position = view.position
+        thread = threading.Thread(target=self._write, args=(self._snapshots, view), name="snapshot")
+        thread.start()
+        return thread
+
+    def _write(self, snapshots: Snapshots, view: GalleryView) -> None:
+        try:
+            path = snapshots.write(view, self._log.identity(Name.GALLERY))
+        except OSError as error:
+            # The older generation is still there; without a newer one a restart replays more.
+            metrics.SNAPSHOTS.labels("failed").inc()
+            _log.error("snapshot not written", position=view.position, error=error.strerror, file=error.filename)
+        else:
+            metrics.SNAPSHOTS.labels("written").inc()
+            _log.info("snapshot written", position=view.position, path=str(path))
+
+    def close(self) -> None:
+        """Write a last snapshot and let go of the log."""
+        if self._writing is not None:
+            self._writing.join()
+        if self.gallery.position != self._snapshot_position and (last := self._snapshot()):
+            last.join()
+        self._gallery_records.close()
+        self._probe_records.close()

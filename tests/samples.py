@@ -1,0 +1,83 @@
+"""One of every event, fixed for ever: what the golden files were written from."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from shared.biometrics import Candidate, Defect, Quality, RetakeReason, Template
+from shared.events import (
+    CaptureReceived,
+    Changed,
+    Compare,
+    Conflict,
+    DeadLettered,
+    Decided,
+    EncounterActivated,
+    EncounterMoved,
+    EncounterRefiled,
+    EncounterRemoved,
+    Enrol,
+    Enrolled,
+    Event,
+    Identified,
+    Identify,
+    Outcome,
+    PersonRemoved,
+    PersonsMerged,
+    ProbeChosen,
+    ProbeExtracted,
+    ReferenceEnrolled,
+    Refused,
+    Repeated,
+    Request,
+    Sample,
+    ServiceReported,
+    Unknown,
+    Verified,
+    Verify,
+)
+
+_AT = datetime(2026, 11, 22, 10, 30, 0, 125000, tzinfo=UTC)
+_REQUEST = Request("c-7f00", "transaction/é 1", _AT, "station-4")
+_TEMPLATE = Template("dlib-resnet-v1", np.array([0.0, 0.5, -1.25, 3e-7], np.float32))
+_ENROL = Enrol(
+    person_id="P-1",
+    encounter_id="E-1",
+    galleries=("visa", "border"),
+    body_digest="ab" * 32,
+    document={"encounterType": "VISA", "biographicData": {"dateOfBirth": "1985-11-30", "height": 1.7, "tags": [None]}},
+)
+_QUALITY = Quality(
+    0, {"brightness": 12.5}, (Defect(RetakeReason.TOO_DARK, "More light, please: 12 of at least 40.", 12.5, 40.0),)
+)
+_CANDIDATE = Candidate("P-0", "E-9", 57.31, ("visa",))
+
+_OUTCOMES: dict[str, Outcome] = {
+    "enrolled": Enrolled("P-1", "E-1", (_CANDIDATE,), 1, (Quality(88),)),
+    "refused": Refused((_QUALITY,)),
+    "changed": Changed(),
+    "repeated": Repeated("c-6e00"),
+    "conflict": Conflict("exists"),
+    "unknown": Unknown("no such person"),
+    "verified": Verified(True, 44.0),
+    "identified": Identified((_CANDIDATE,), 3),
+}
+
+SAMPLES: dict[str, Event] = {
+    "capture-enrol": CaptureReceived(_REQUEST, _ENROL, (Sample(b"\xff\xd8 a picture"),)),
+    "capture-verify": CaptureReceived(_REQUEST, Verify("ALL", "P-1", 33.0), (Sample(b"\x89PNG"),)),
+    "capture-compare": CaptureReceived(_REQUEST, Compare(), (Sample(b"1"),), (Sample(b"2"), Sample(b"3"))),
+    "capture-identify": CaptureReceived(_REQUEST, Identify("visa", 5, None, {"gender": ["F"]}), (Sample(b"1"),)),
+    "reference-enrolled": ReferenceEnrolled(_REQUEST, _ENROL, (_TEMPLATE,), (Quality(88, {"sharpness": 210.0}),)),
+    "encounter-removed": EncounterRemoved(_REQUEST, "P-1", "E-1"),
+    "person-removed": PersonRemoved(_REQUEST, "P-1"),
+    "encounter-moved": EncounterMoved(_REQUEST, "P-1", "P-2", "E-1"),
+    "persons-merged": PersonsMerged(_REQUEST, "P-1", "P-2"),
+    "encounter-activated": EncounterActivated(_REQUEST, "P-1", "E-1", False),
+    "encounter-refiled": EncounterRefiled(_REQUEST, "P-1", "E-1", ("police",)),
+    "probe-extracted": ProbeExtracted(_REQUEST, Compare(40.0), (_TEMPLATE,), (_TEMPLATE,)),
+    "probe-chosen": ProbeChosen(_REQUEST, Identify("ALL", 30), "P-1", "E-1"),
+    **{f"decided-{kind}": Decided(_REQUEST, outcome, 41, 1000) for kind, outcome in _OUTCOMES.items()},
+    "dead-lettered": DeadLettered("gallery", 0, 17, "not a JSON object", b"k", b"\x00\xff"),
+    "service-reported": ServiceReported("match", "match@host:1", _AT, True, "", 41, 1000, {"decided": 7.0}),
+}

@@ -1,0 +1,198 @@
+"""The shape of the code: who may import whom, what may not be called at all, and what may not be in the tree."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for top in ("services", "shared") for path in (ROOT / top).rglob("*.py"))
+
+ONE_IMPORTER = {
+    "kafka": {"shared/log/kafka.py"},
+    "sqlite3": {"shared/log/file.py", "shared/log/database.py"},
+    "prometheus_client": {"shared/metrics.py", "services/api/health.py"},
+    "structlog": {"shared/logs.py", "services/api/routing.py"},
+    "pydantic_settings": {"shared/settings.py"},
+    "face_recognition": {"services/enroll/faces.py"},
+    "face_recognition_models": {"services/enroll/faces.py"},
+    "dlib": {"services/enroll/faces.py"},
+    "PIL": {"services/enroll/decoding.py"},
+    "faiss": {"services/match/index.py"},
+    "joserfc": {"services/api/tokens.py"},
+    "httpx": {"services/api/egress.py", "services/eyni/client.py"},
+}
+"""Each outside library with the files that may import it: one, or one on each side of the wire."""
+
+ONE_SERVICE = {
+    "fastapi": "services/api/",
+    "sqlalchemy": "services/api/",
+    "uvicorn": "services/api/",
+    "typer": "services/eyni/",
+}
+
+FORBIDDEN_IMPORTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "breakpoint"}
+FORBIDDEN_METHODS = {("yaml", "load"), ("yaml", "unsafe_load"), ("faiss", "read_index"), ("os", "system")}
+
+SECRET = re.compile(r"template|vector|image|sample|picture|password|secret|private|jwk", re.IGNORECASE)
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def tracked() -> Iterator[Path]:
+    """Every file of the project: git's, or in an export all but what `.gitignore` names."""
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True
+    )
+    if done.returncode == 0:
+        yield from (path for name in done.stdout.decode().split("\0") if name and (path := ROOT / name).is_file())
+    else:
+        ours = ("services", "shared", "deploy", "tests")
+        yield from (p for top in ours for p in (ROOT / top).rglob("*") if p.is_file() and "libs-" not in str(p))
+
+
+@pytest.mark.parametrize("name", ["services", "shared"])
+def test_what_is_imported_is_this_repository(name: str) -> None:
+    # Two checkouts, or somebody else's `shared`, in one environment: the tests would test the wrong code.
+    code = f"import {name}; print({name}.__file__)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        pytest.skip(f"{name} is not installed in this environment (deploy/setup.py does), so nothing can clash")
+    assert Path(done.stdout.strip()).resolve() == ROOT / name / "__init__.py"
+
+
+def test_layers_and_independence_hold() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("library", ONE_IMPORTER)
+def test_an_outside_library_is_imported_in_its_place_only(library: str) -> None:
+    importers = {name_of(path) for path in SOURCES if library in imported(path)}
+    assert importers - ONE_IMPORTER[library] == set()
+
+
+@pytest.mark.parametrize("library", ONE_SERVICE)
+def test_a_framework_stays_in_its_service(library: str) -> None:
+    importers = [name_of(path) for path in SOURCES if library in imported(path)]
+    assert importers != []
+    assert [name for name in importers if not name.startswith(ONE_SERVICE[library])] == []
+
+
+def unsafe(path: Path) -> Iterator[str]:
+    for module in imported(path) & FORBIDDEN_IMPORTS:
+        yield f"{name_of(path)}: imports {module}"
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        what = ""
+        match node.func:
+            case ast.Name(id=called) if called in FORBIDDEN_CALLS:
+                what = called
+            case ast.Attribute(value=ast.Name(id=module), attr=method) if (module, method) in FORBIDDEN_METHODS:
+                what = f"{module}.{method}"
+            case _:
+                pass
+        for word in node.keywords:
+            if word.arg in ("allow_pickle", "shell") and not (
+                isinstance(word.value, ast.Constant) and word.value.value is False
+            ):
+                what = word.arg
+        if what:
+            yield f"{name_of(path)}:{node.lineno}: {what}"
+
+
+def test_nothing_loads_code_out_of_data() -> None:
+    """S34 of the attack matrix."""
+    assert [line for path in SOURCES for line in unsafe(path)] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "eval('1')",
+        "yaml.load(f)",
+        "np.load(f, allow_pickle=True)",
+        "faiss.read_index(f)",
+        "run(c, shell=True)",
+    ],
+)
+def test_the_check_for_unsafe_loaders_can_fail(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "bad.py").write_text(code)
+    assert len(list(unsafe(tmp_path / "bad.py"))) == 1
+
+
+def test_no_log_line_has_a_field_for_biometrics_or_secrets() -> None:
+    levels = {"debug", "info", "warning", "error", "exception", "critical"}
+    found = [
+        f"{name_of(path)}:{node.lineno}: {word.arg}"
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in levels
+        for word in node.keywords
+        if word.arg and SECRET.search(word.arg)
+    ]
+    assert found == []
+
+
+def test_only_the_command_prints() -> None:
+    found = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in SOURCES
+        if not name_of(path).startswith("services/eyni/")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert found == []
+
+
+def test_no_file_is_too_long_to_be_read_at_once() -> None:
+    lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_packages_are_docstrings_only_unless_they_hold_a_port() -> None:
+    # shared/log/__init__.py is the port itself, named by the folder.
+    found = [p for p in SOURCES if p.name == "__init__.py" and name_of(p) != "shared/log/__init__.py"]
+    assert [name_of(path) for path in found if len(tree(path).body) != 1 or ast.get_docstring(tree(path)) is None] == []
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert [name_of(path) for path in SOURCES if ast.get_docstring(tree(path)) is None] == []
+
+
+def test_no_package_registry_is_named() -> None:
+    # Where packages come from is each client's own setting; hashes say what they must be.
+    host = re.compile(rb"(index-url|registry) *=? *\"?https?:|https?://[^ \"]*(/simple|/packages/[0-9a-f]{2}/)")
+    assert [name_of(path) for path in tracked() if host.search(path.read_bytes())] == []

@@ -1,0 +1,110 @@
+"""Pictures, captures and fakes for the tests of enroll."""
+
+import io
+import struct
+import zlib
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from services.enroll.quality import Extracted, Limits
+from shared.biometrics import Defect, Quality, RetakeReason, Template
+from shared.events import CaptureReceived, Enrol, Purpose, Request, Sample
+from shared.settings import Settings
+
+LIMITS = Limits.of(Settings(_env_file=None))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+PIXELS = 25_000_000
+HOPPER = (Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").read_bytes()
+
+
+TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What a camera does to a picture that it labels with each orientation."""
+
+
+def hopper() -> Image.Image:
+    return Image.open(io.BytesIO(HOPPER)).convert("RGB")
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_of_zeros(width: int, height: int) -> bytes:
+    """Compress a picture of zeros row by row: it would take `width * height` bytes in memory, here or in a worker."""
+    packer, row = zlib.compressobj(9), bytes(width + 1)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def lying_jpeg(side: int) -> bytes:
+    """Take a small JPEG and write another size into its header."""
+    jpeg = bytearray(encoded(Image.new("RGB", (16, 16)), "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    return bytes(jpeg)
+
+
+def template(number: int) -> Template:
+    return Template("pretend", np.full(8, number, dtype=np.float32))
+
+
+def usable(number: int) -> Extracted:
+    return Extracted(template(number), Quality(80))
+
+
+REFUSED = Extracted(None, Quality(0, {}, (Defect(RetakeReason.NO_FACE, "No face."),)))
+
+
+def request(name: str) -> Request:
+    return Request(name, "transaction", datetime(2026, 11, 22, tzinfo=UTC), "station")
+
+
+def enrol(person: str) -> Enrol:
+    return Enrol(person, "visit-1", ("main",), "digest")
+
+
+def capture(
+    name: str, *images: bytes, purpose: Purpose | None = None, against: tuple[bytes, ...] = ()
+) -> CaptureReceived:
+    return CaptureReceived(
+        request(name), purpose or enrol(name), tuple(map(Sample, images)), tuple(map(Sample, against))
+    )
+
+
+@dataclass
+class PretendExtractor:
+    """Answers when told to; a picture is the number of its template, or b"bad"."""
+
+    size: int = 2
+    asked: list[bytes] = field(default_factory=list[bytes])
+    promised: list[Future[Extracted]] = field(default_factory=list[Future[Extracted]])
+
+    def submit(self, image: bytes) -> Future[Extracted]:
+        self.asked.append(image)
+        self.promised.append(Future())
+        return self.promised[-1]
+
+    def answer(self, which: int) -> None:
+        image = self.asked[which]
+        self.promised[which].set_result(REFUSED if image == b"bad" else usable(int(image)))

@@ -1,0 +1,75 @@
+"""What a capture and its extractions come to."""
+
+import pytest
+
+from services.enroll.enrollment import conclude, samples_of
+from services.enroll.quality import Extracted
+from shared.envelope import encode
+from shared.events import (
+    CaptureReceived,
+    Compare,
+    Decided,
+    Identify,
+    ProbeExtracted,
+    Purpose,
+    ReferenceEnrolled,
+    Refused,
+    Verify,
+)
+from tests.unit.enroll.making import REFUSED, capture, enrol, template, usable
+
+QUESTIONS = [Verify("main", "person"), Identify("main", 5)]
+
+
+def test_an_enrolment_keeps_the_usable_templates_and_every_quality() -> None:
+    event = conclude(capture("r", b"1", b"bad", b"3"), [usable(1), REFUSED, usable(3)])
+    assert isinstance(event, ReferenceEnrolled)
+    assert event.enrol == enrol("r")
+    assert event.templates == (template(1), template(3))
+    assert [quality.score for quality in event.qualities] == [80, 0, 80]
+
+
+@pytest.mark.parametrize("purpose", QUESTIONS)
+def test_a_question_becomes_a_probe(purpose: Verify | Identify) -> None:
+    event = conclude(capture("r", b"1", b"bad", purpose=purpose), [usable(1), REFUSED])
+    assert event == ProbeExtracted(event.request, purpose, (template(1),))
+
+
+def test_a_comparison_carries_both_sets_apart() -> None:
+    asked = capture("r", b"1", b"bad", purpose=Compare(), against=(b"2",))
+    event = conclude(asked, [usable(1), REFUSED, usable(2)])
+    assert event == ProbeExtracted(asked.request, Compare(), (template(1),), (template(2),))
+
+
+@pytest.mark.parametrize(
+    "results",
+    [(REFUSED, usable(2)), (usable(1), REFUSED), (REFUSED, REFUSED)],
+    ids=["first unusable", "second unusable", "both unusable"],
+)
+def test_a_comparison_needs_a_usable_sample_on_both_sides(results: tuple[Extracted, Extracted]) -> None:
+    event = conclude(capture("r", b"1", purpose=Compare(), against=(b"2",)), results)
+    assert isinstance(event, Decided)
+    assert event.outcome == Refused(tuple(r.quality for r in results))
+
+
+@pytest.mark.parametrize("purpose", [enrol("p"), *QUESTIONS])
+def test_a_capture_without_a_usable_sample_is_refused_as_an_outcome(purpose: Purpose) -> None:
+    event = conclude(capture("r", b"bad", b"bad", purpose=purpose), [REFUSED, REFUSED])
+    assert isinstance(event, Decided)
+    assert event.outcome == Refused((REFUSED.quality, REFUSED.quality))
+    assert (event.as_of, event.gallery_count) == (-1, -1)
+
+
+def test_a_second_set_is_looked_at_only_where_sets_are_compared() -> None:
+    def images(asked: CaptureReceived) -> list[bytes]:
+        return [sample.image for sample in samples_of(asked)]
+
+    assert images(capture("r", b"1", purpose=Compare(), against=(b"2",))) == [b"1", b"2"]
+    assert images(capture("r", b"1", against=(b"2",))) == [b"1"]
+
+
+def test_a_redelivered_capture_gives_the_same_bytes() -> None:
+    def once() -> bytes:
+        return encode(conclude(capture("r", b"1", b"bad"), [usable(1), REFUSED]))
+
+    assert once() == once()

@@ -1,0 +1,118 @@
+"""From a picture to a template, with the real detector and network; and how they are imported."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter
+
+from services.enroll import faces
+from services.enroll.extraction import extract
+from services.enroll.quality import Extracted
+from shared.biometrics import RetakeReason, Template
+from tests.unit.enroll.making import HOPPER, LIMITS, PIXELS, TURNS, encoded, hopper
+
+
+def extracted(image: Image.Image | bytes) -> Extracted:
+    return extract(image if isinstance(image, bytes) else encoded(image), PIXELS, LIMITS)
+
+
+def reasons(image: Image.Image | bytes) -> list[RetakeReason]:
+    return [defect.reason for defect in extracted(image).quality.defects]
+
+
+@pytest.fixture(scope="module")
+def known() -> Template:
+    template = extracted(HOPPER).template
+    assert template is not None
+    return template
+
+
+def distance(image: Image.Image | bytes, known: Template) -> float:
+    template = extracted(image).template
+    assert template is not None
+    return float(np.linalg.norm(template.vector - known.vector))
+
+
+def test_a_good_portrait_gives_a_template_of_the_model(known: Template) -> None:
+    assert known.model == faces.MODEL
+    assert known.vector.shape == (faces.DIMENSION,)
+    assert known.vector.dtype == np.float32
+
+
+def test_the_same_bytes_give_the_same_template(known: Template) -> None:
+    assert distance(HOPPER, known) == 0.0
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_the_way_the_camera_was_held_does_not_change_the_template(orientation: int) -> None:
+    exif, turn = Image.Exif(), TURNS[orientation]
+    exif[0x0112] = orientation
+    upright = hopper().crop((50, 0, 450, 400))
+    stored = upright.transpose(turn) if turn is not None else upright
+    template = extracted(upright).template
+    assert template is not None
+    assert distance(encoded(stored, exif=exif.tobytes()), template) < 1e-3
+
+
+def test_a_large_picture_gives_nearly_the_same_template(known: Template) -> None:
+    assert distance(encoded(hopper().resize((3072, 3636)), "JPEG", quality=90), known) < 0.2
+
+
+@pytest.mark.parametrize("degrees", [-30, 30])
+def test_a_tilted_head_is_taken(known: Template, degrees: int) -> None:
+    assert distance(hopper().rotate(degrees, Image.Resampling.BICUBIC), known) < 0.2
+
+
+def _side_by_side(first: Image.Image, second: Image.Image) -> Image.Image:
+    both = Image.new("RGB", (first.width + second.width, first.height), "gray")
+    both.paste(first, (0, 0))
+    both.paste(second, (first.width, 0))
+    return both
+
+
+def _small(ratio: float) -> Image.Image:
+    return hopper().resize((round(512 * ratio), round(606 * ratio)), Image.Resampling.LANCZOS)
+
+
+SPOILT = {
+    "no face": (Image.new("RGB", (500, 500), "gray"), RetakeReason.NO_FACE),
+    "two faces": (_side_by_side(hopper(), hopper()), RetakeReason.SEVERAL_FACES),
+    "dark": (ImageEnhance.Brightness(hopper()).enhance(0.2), RetakeReason.TOO_DARK),
+    "bright": (ImageEnhance.Brightness(hopper()).enhance(2.2), RetakeReason.TOO_BRIGHT),
+    "blurred": (hopper().filter(ImageFilter.GaussianBlur(6)), RetakeReason.BLURRED),
+    "small": (_small(0.25), RetakeReason.TOO_SMALL),
+    "cut off": (hopper().crop((190, 0, 512, 606)), RetakeReason.CUT_OFF),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_portrait_is_refused_for_its_reason_and_gives_no_template(name: str) -> None:
+    image, reason = SPOILT[name]
+    result = extracted(image)
+    assert reason in [defect.reason for defect in result.quality.defects]
+    assert (result.template, result.quality.score) == (None, 0)
+
+
+def test_somebody_far_behind_is_no_rival(known: Template) -> None:
+    assert distance(_side_by_side(hopper(), _small(0.45)), known) < 0.1
+
+
+def _python(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+
+
+def test_face_recognition_is_imported_without_a_warning_and_leaves_no_stand_in_behind() -> None:
+    done = _python("import sys; import services.enroll.faces; print('pkg_resources' in sys.modules)")
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("False", "", 0)
+
+
+def test_missing_models_are_an_error_that_says_what_to_install() -> None:
+    done = _python(
+        "import sys; sys.modules['face_recognition_models'] = None\n"
+        "try: import services.enroll.faces\n"
+        "except RuntimeError as error: print(type(error).__name__, error)"
+    )
+    assert done.stdout.startswith("ModelsMissing")
+    assert "pip install --no-deps face-recognition" in done.stdout

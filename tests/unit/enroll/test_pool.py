@@ -1,0 +1,154 @@
+"""Real worker processes: what they answer, what they survive, and what survives them. Each start takes some 2 s."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from services.enroll.extraction import extract
+from services.enroll.frames import Orders
+from services.enroll.pool import CannotStart, Pool
+from services.enroll.quality import Extracted
+from shared.biometrics import RetakeReason
+from tests.unit.enroll.making import HOPPER, LIMITS, PIXELS, encoded, hopper, lying_jpeg, png_of_zeros
+from tests.unit.enroll.test_decoding import FOREIGN, MODES
+
+ORDERS = Orders(PIXELS, 2 * 2**30, 30.0, LIMITS)
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="worker processes need a POSIX system")
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with closing(Pool(1, ORDERS)) as pool:
+        yield pool
+
+
+def result(future: Future[Extracted]) -> Extracted:
+    return future.result(timeout=60)
+
+
+def reasons(extracted: Extracted) -> list[RetakeReason]:
+    return [defect.reason for defect in extracted.quality.defects]
+
+
+def test_a_worker_gives_the_template_that_this_process_would(pool: Pool) -> None:
+    assert result(pool.submit(HOPPER)) == extract(HOPPER, PIXELS, LIMITS)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_kind_of_picture_is_decoded_without_opening_a_file(pool: Pool, name: str) -> None:
+    before = pool.pids
+    assert result(pool.submit(MODES[name](hopper()))).template is not None
+    assert pool.pids == before
+
+
+HOSTILE = {
+    "png bomb": png_of_zeros(20_000, 2_000),
+    "lying jpeg": lying_jpeg(65_500),
+    "truncated": HOPPER[:20_000],
+    "empty": b"",
+    **FOREIGN,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_bytes_are_refused_and_the_worker_lives(pool: Pool, name: str) -> None:
+    before = pool.pids
+    found = reasons(result(pool.submit(HOSTILE[name])))
+    assert set(found) <= {RetakeReason.TOO_LARGE, RetakeReason.UNDECODABLE, RetakeReason.UNSUPPORTED_FORMAT}
+    assert len(found) == 1
+    assert pool.pids == before
+
+
+def test_a_worker_killed_from_outside_costs_nobody_their_enrolment(pool: Pool) -> None:
+    (pid,) = pool.pids
+    os.kill(pid, signal.SIGKILL)
+    assert result(pool.submit(HOPPER)).template is not None
+    assert pool.pids != {pid}
+
+
+def test_a_sample_that_ends_every_worker_is_refused_and_the_next_is_served(pool: Pool) -> None:
+    large = encoded(Image.fromarray(np.random.default_rng(1).integers(0, 255, (4000, 5000), dtype=np.uint8)), "PNG")
+    done = threading.Event()
+
+    def assassinate() -> None:
+        while not done.wait(0.02):
+            for pid in pool.pids:
+                os.kill(pid, signal.SIGSEGV)
+
+    killer = threading.Thread(target=assassinate)
+    killer.start()
+    try:
+        found = reasons(result(pool.submit(large)))
+    finally:
+        done.set()
+        killer.join()
+    assert found == [RetakeReason.UNDECODABLE]
+    assert result(pool.submit(HOPPER)).template is not None
+
+
+def test_a_sample_over_the_time_limit_is_too_costly_and_its_worker_replaced() -> None:
+    with closing(Pool(1, Orders(PIXELS, 2 * 2**30, 0.005, LIMITS))) as pool:
+        before = pool.pids
+        assert reasons(result(pool.submit(HOPPER))) == [RetakeReason.TOO_COSTLY]
+        assert pool.pids.isdisjoint(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
+def test_a_sample_over_the_memory_limit_is_too_costly_and_its_worker_lives() -> None:
+    with closing(Pool(1, Orders(PIXELS, 32 * 2**20, 30.0, LIMITS))) as pool:
+        before = pool.pids
+        assert reasons(result(pool.submit(png_of_zeros(5_000, 4_900)))) == [RetakeReason.TOO_COSTLY]
+        assert result(pool.submit(HOPPER)).template is not None
+        assert pool.pids == before
+
+
+def test_a_worker_that_cannot_start_says_why() -> None:
+    with pytest.raises(CannotStart, match="did not start"):
+        Pool(1, Orders(PIXELS, 1, 30.0, LIMITS))
+
+
+def test_workers_are_gone_when_their_parent_is_killed() -> None:
+    code = (
+        "import time; from services.enroll.pool import Pool; from tests.unit.enroll.test_pool import ORDERS\n"
+        "pool = Pool(1, ORDERS); print(*pool.pids, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, 0)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while _runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.strip() not in ("", "Z", "Zs")
+
+
+def test_a_locked_down_worker_can_open_no_file_and_no_socket_and_sees_no_environment() -> None:
+    code = (
+        "import os, socket; from services.enroll.sandbox import lock_down\n"
+        "lock_down(2**30)\n"
+        "def can(act):\n"
+        "    try: act()\n"
+        "    except OSError: return 0\n"
+        "    return 1\n"
+        "os._exit(can(lambda: open('/etc/passwd')) + 2 * can(lambda: open('/tmp/eyni-was-here', 'w'))\n"
+        "    + 4 * can(socket.socket) + 8 * bool(os.environ))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

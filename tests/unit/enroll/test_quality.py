@@ -1,0 +1,117 @@
+"""The gate: each measure on its own, on either side of its limit."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from services.enroll.quality import Frame, Limits, Measures, judge, measure
+from shared.biometrics import RetakeReason
+from shared.settings import Settings
+from tests.unit.enroll.making import LIMITS
+
+FRONTAL = np.array([(120.0, 80), (105, 80), (60, 80), (75, 80), (90, 115)])
+FRAME = Frame(40.0, 40.0, 140.0, 140.0, 250.0, 250.0)
+GOOD: Measures = {
+    "faces": 1.0, "second_face": 0.0, "eye_distance": 90.0, "brightness": 180.0, "burnt": 0.0, "sharpness": 90.0,
+    "yaw": 0.0, "pitch": 0.77, "roll": 0.0, "inside": 1.0,
+}  # fmt: skip
+
+
+def texture(contrast: float = 40.0, mean: float = 120.0) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    noise = np.random.default_rng(1).normal(mean, contrast, size=(150, 150, 1))
+    return np.repeat(np.clip(noise, 0, 255), 3, axis=2).astype(np.uint8)
+
+
+def measured(**changes: object) -> Measures:
+    arguments: dict[str, object] = {
+        "frame": FRAME, "points": FRONTAL, "chip": texture(), "widths": [100.0], "scale": 1.0, **changes,
+    }  # fmt: skip
+    return measure(**arguments)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_face_straight_on_has_no_yaw_and_no_roll() -> None:
+    m = measured()
+    assert (m["yaw"], m["roll"], m["eye_distance"]) == (0.0, 0.0, 45.0)
+    assert m["pitch"] == pytest.approx(35 / 45, abs=1e-3)
+
+
+def test_the_eye_distance_is_told_in_pixels_of_the_original() -> None:
+    assert measured(scale=2.5)["eye_distance"] == 112.5
+
+
+@pytest.mark.parametrize("degrees", [-30, 12, 30])
+def test_a_tilted_head_is_neither_turned_nor_bowed(degrees: float) -> None:
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    m, upright = measured(points=(FRONTAL - 90) @ turn + 90), measured()
+    assert m["roll"] == pytest.approx(degrees, abs=1e-3)
+    assert (m["yaw"], m["pitch"]) == pytest.approx((upright["yaw"], upright["pitch"]), abs=1e-3)
+
+
+def test_half_a_face_outside_the_picture_is_half_inside() -> None:
+    assert measured(frame=replace(FRAME, left=-50.0, right=50.0))["inside"] == 0.5
+
+
+def test_light_and_sharpness_are_told_apart() -> None:
+    bright, dim = measured(chip=texture(30, 120)), measured(chip=texture(10, 40))
+    assert dim["brightness"] < bright["brightness"] / 2
+    assert dim["sharpness"] == pytest.approx(bright["sharpness"], rel=0.1)
+    assert measured(chip=texture(1))["sharpness"] < bright["sharpness"] / 100
+    assert measured(chip=np.full((150, 150, 3), 255, dtype=np.uint8))["burnt"] == 1.0
+
+
+SPOILT = {
+    "second_face": (0.77, RetakeReason.SEVERAL_FACES, 0.76),
+    "inside": (0.94, RetakeReason.CUT_OFF, 0.95),
+    "eye_distance": (23.9, RetakeReason.TOO_SMALL, 24.0),
+    "brightness": (63.0, RetakeReason.TOO_DARK, 64.0),
+    "burnt": (0.26, RetakeReason.TOO_BRIGHT, 0.25),
+    "sharpness": (8.9, RetakeReason.BLURRED, 9.0),
+    "yaw": (-0.39, RetakeReason.TURNED_AWAY, 0.38),
+    "pitch": (0.44, RetakeReason.TURNED_AWAY, 0.45),
+    "roll": (46.0, RetakeReason.TURNED_AWAY, 45.0),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_measure_beyond_its_limit_is_the_one_defect_with_its_numbers(name: str) -> None:
+    value, reason, limit = SPOILT[name]
+    quality = judge(GOOD | {name: value}, LIMITS)
+    (defect,) = quality.defects
+    assert (quality.score, defect.reason, defect.measured, defect.limit) == (0, reason, abs(value), limit)
+    assert defect.advice.endswith(".")
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_measure_at_its_limit_is_taken_with_the_lowest_score(name: str) -> None:
+    _, _, limit = SPOILT[name]
+    quality = judge(GOOD | {name: limit}, LIMITS)
+    assert (quality.score, quality.defects) == (1, ())
+
+
+def test_a_bowed_head_is_turned_away() -> None:
+    (defect,) = judge(GOOD | {"pitch": 1.2}, LIMITS).defects
+    assert defect.reason is RetakeReason.TURNED_AWAY
+
+
+def test_a_good_face_scores_high_and_several_defects_are_all_named() -> None:
+    assert judge(GOOD, LIMITS).score >= 90
+    spoilt = judge(GOOD | {"sharpness": 1.0, "brightness": 10.0}, LIMITS)
+    assert [d.reason for d in spoilt.defects] == [RetakeReason.TOO_DARK, RetakeReason.BLURRED]
+
+
+def test_limits_beyond_what_is_good_still_mean_what_they_say() -> None:
+    strict = replace(LIMITS, second_face=0.1, inside=1.0, burnt=0.0, dark=200.0, eye_distance=200.0)
+    perfect = GOOD | {"brightness": 210.0, "eye_distance": 210.0}
+    assert judge(perfect, strict).defects == ()
+    reasons = {d.reason for d in judge(GOOD | {"second_face": 0.2}, strict).defects}
+    assert reasons == {RetakeReason.SEVERAL_FACES, RetakeReason.TOO_DARK, RetakeReason.TOO_SMALL}
+
+
+def test_every_limit_is_a_setting() -> None:
+    settings = Settings(quality_yaw=0.2)
+    assert Limits.of(settings).yaw == 0.2
+    assert {f"quality_{name}" for name in asdict(LIMITS)} == {
+        name for name in Settings.model_fields if name.startswith("quality_")
+    }

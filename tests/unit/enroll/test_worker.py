@@ -1,0 +1,244 @@
+"""The loop between the log and the extractor, stepped by hand."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from services.enroll.worker import GROUP, Worker, lags
+from shared.envelope import decode
+from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled
+from shared.log import LogUnavailable, Position
+from shared.log.memory import MemoryLog
+from shared.topics import TOPICS, Entry, Name, entry
+from tests.unit.enroll.making import PretendExtractor, capture, enrol
+
+
+class ShakyLog(MemoryLog):
+    """A log that takes nothing for as many times as told."""
+
+    failures = 0
+
+    def append(self, entries: Sequence[Entry], timeout: float | None = None) -> Sequence[Position]:
+        if self.failures:
+            self.failures -= 1
+            raise LogUnavailable("away")
+        return super().append(entries, timeout)
+
+
+@pytest.fixture
+def log() -> ShakyLog:
+    log = ShakyLog()
+    log.ensure(list(TOPICS.values()))
+    return log
+
+
+@pytest.fixture
+def extractor() -> PretendExtractor:
+    return PretendExtractor()
+
+
+@pytest.fixture
+def worker(log: ShakyLog, extractor: PretendExtractor) -> Worker:
+    return Worker(log, extractor)
+
+
+def send(log: ShakyLog, *captures: CaptureReceived, urgent: bool = False) -> None:
+    log.append([entry(c, urgent=urgent) for c in captures])
+
+
+def values(log: ShakyLog, topic: Name) -> list[bytes]:
+    return [record.value for record in log.read(topic, {}).poll(1000, 0)]
+
+
+def events(log: ShakyLog, topic: Name) -> list[Event]:
+    return [decode(value) for value in values(log, topic)]
+
+
+def committed(log: ShakyLog, topic: Name = Name.CAPTURES_BULK) -> int:
+    return sum(log.committed(GROUP, topic).values())
+
+
+def test_a_capture_becomes_a_reference_and_is_committed(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("r", b"1"))
+    worker.run_once()
+    extractor.answer(0)
+    assert worker.run_once() == 1
+    (event,) = events(log, Name.GALLERY)
+    assert isinstance(event, ReferenceEnrolled)
+    assert committed(log) == 1
+    assert worker.extracting == 0
+
+
+def test_a_refused_capture_is_decided(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:
+    send(log, capture("r", b"bad"))
+    worker.run_once()
+    extractor.answer(0)
+    worker.run_once()
+    assert isinstance(events(log, Name.DECISIONS)[0], Decided)
+
+
+def test_nothing_is_committed_before_its_outcome_is_on_the_log(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("r", b"1"))
+    worker.run_once()
+    extractor.answer(0)
+    log.failures = 1
+    with pytest.raises(LogUnavailable):
+        worker.run_once()
+    assert committed(log) == 0
+    assert worker.run_once() == 1
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 1)
+
+
+def test_a_capture_that_finishes_early_waits_for_the_one_before_it_to_be_committed(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    visits = [capture(name, b"1", purpose=enrol("one person")) for name in ("first", "second")]
+    send(log, *visits)
+    worker.run_once()
+    extractor.answer(1)
+    worker.run_once()
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 0)
+    extractor.answer(0)
+    worker.run_once()
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (2, 2)
+
+
+def test_a_crash_before_the_commit_repeats_the_same_bytes(log: ShakyLog) -> None:
+    send(log, capture("r", b"1", b"bad"))
+    for crashes in (True, False):
+        extractor = PretendExtractor()
+        worker = Worker(log, extractor)
+        worker.run_once()
+        extractor.answer(1)
+        extractor.answer(0)
+        if crashes:
+            worker._commit = lambda: None  # type: ignore[method-assign]  # pyright: ignore[reportPrivateUsage]
+        worker.run_once()
+        worker.close()
+    once, again = values(log, Name.GALLERY)
+    assert once == again
+    assert committed(log) == 1
+
+
+def test_an_urgent_capture_overtakes_every_bulk_one_that_no_worker_has(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, *(capture(f"bulk {n}", b"1") for n in range(20)))
+    worker.run_once()
+    assert len(extractor.asked) == extractor.size
+    send(log, capture("urgent", b"7"), urgent=True)
+    extractor.answer(0)
+    worker.run_once()
+    worker.run_once()
+    assert extractor.asked[extractor.size :] == [b"7"]
+
+
+def test_no_more_than_one_bulk_capture_waits_here(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:
+    send(log, *(capture(f"bulk {n}", b"1") for n in range(20)))
+    worker.run_once()
+    worker.run_once()
+    assert worker.extracting == extractor.size + 1
+
+
+def test_samples_of_one_capture_are_shared_out_and_put_back_in_order(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("r", b"1", b"2", b"3"))
+    worker.run_once()
+    extractor.answer(1)
+    worker.run_once()
+    extractor.answer(2)
+    extractor.answer(0)
+    worker.run_once()
+    (event,) = events(log, Name.GALLERY)
+    assert isinstance(event, ReferenceEnrolled)
+    assert [t.vector[0] for t in event.templates] == [1, 2, 3]
+
+
+def test_bytes_that_are_no_event_go_to_dead_letters_and_the_next_capture_is_served(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    log.append([Entry(Name.CAPTURES_BULK, b"k", b"\xffnonsense")])
+    send(log, capture("r", b"1"))
+    worker.run_once()
+    extractor.answer(0)
+    worker.run_once()
+    (letter,) = events(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert (letter.topic, letter.key, letter.value) == ("captures-bulk", b"k", b"\xffnonsense")
+    assert "JSON" in letter.reason
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 2)
+
+
+def test_an_event_of_another_type_goes_to_dead_letters(log: ShakyLog, worker: Worker) -> None:
+    stray = entry(DeadLettered("x", 0, 0, "", b"", b""))
+    log.append([Entry(Name.CAPTURES_URGENT, b"k", stray.value)])
+    worker.run_once()
+    (letter,) = events(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert letter.reason == "DeadLettered is no CaptureReceived"
+    assert committed(log, Name.CAPTURES_URGENT) == 1
+
+
+def test_an_outcome_too_large_for_its_topic_becomes_a_dead_letter_and_takes_no_other_with_it(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    huge = Enrol("p", "v", ("main",), "digest", document={"note": "x" * TOPICS[Name.GALLERY].max_bytes})
+    send(log, capture("huge", b"1", purpose=huge), capture("plain", b"2"))
+    worker.run_once()
+    extractor.answer(0)
+    extractor.answer(1)
+    worker.run_once()
+    (letter,) = events(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert "does not fit" in letter.reason
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 2)
+
+
+def test_a_capture_without_samples_is_refused(log: ShakyLog, worker: Worker) -> None:
+    send(log, capture("r"))
+    worker.run_once()
+    assert isinstance(events(log, Name.DECISIONS)[0], Decided)
+
+
+def test_the_loop_goes_on_when_the_log_comes_back(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:
+    send(log, capture("r", b"1"))
+    worker.run_once()
+    extractor.answer(0)
+    log.failures = 2
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        for _ in range(500):
+            if committed(log):
+                break
+            stop.wait(0.01)
+    finally:
+        stop.set()
+        thread.join()
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 1)
+
+
+def test_a_bug_in_the_extractor_ends_the_loop_before_the_commit(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("r", b"1"))
+    worker.run_once()
+    extractor.promised[0].set_exception(RuntimeError("bug"))
+    with pytest.raises(RuntimeError):
+        worker.run_once()
+    assert committed(log) == 0
+
+
+def test_the_lag_counts_what_has_no_outcome_yet(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:
+    send(log, capture("a", b"1"), capture("b", b"2"))
+    worker.run_once()
+    extractor.answer(0)
+    worker.run_once()
+    assert lags(log) == {Name.CAPTURES_URGENT: 0, Name.CAPTURES_BULK: 1}

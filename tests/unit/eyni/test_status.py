@@ -1,0 +1,102 @@
+"""What `eyni status` reads off the log and the metrics, and the advice it gives."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import pytest
+
+from services.eyni.status import Look, advice, latencies, look, quantile, reports
+from shared.events import ServiceReported
+from shared.log.memory import MemoryLog
+from shared.topics import TOPICS, Entry, Group, Name, entry
+
+METRICS = """\
+# TYPE eyni_request_seconds histogram
+eyni_request_seconds_bucket{le="0.1",operation="verifyFromId"} 50.0
+eyni_request_seconds_bucket{le="0.25",operation="verifyFromId"} 90.0
+eyni_request_seconds_bucket{le="+Inf",operation="verifyFromId"} 100.0
+eyni_request_seconds_bucket{le="0.1",operation="identify"} 0.0
+eyni_request_seconds_bucket{le="+Inf",operation="identify"} 0.0
+eyni_captures_in_flight 3.0
+"""
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    log = MemoryLog()
+    log.ensure(list(TOPICS.values()))
+    return log
+
+
+def report(service: Literal["enroll", "match", "api"], pid: int, ago: float = 0.0, ready: bool = True) -> Entry:
+    at = datetime.now(UTC) - timedelta(seconds=ago)
+    return entry(ServiceReported(service, f"{service}@here:{pid}", at, ready, detail="" if ready else "replaying"))
+
+
+def test_the_latest_report_of_each_service_counts(log: MemoryLog) -> None:
+    log.append([report("match", 1, ago=9), report("api", 3), report("match", 2, ago=1), report("match", 2)])
+    assert [r.instance for r in reports(log)] == ["match@here:2", "api@here:3"]
+
+
+def test_two_processes_of_one_service_on_two_machines_are_both_shown(log: MemoryLog) -> None:
+    at = datetime.now(UTC)
+    log.append([entry(ServiceReported("enroll", f"enroll@{host}:1", at, True)) for host in ("a", "b")])
+    assert len(reports(log)) == 2
+
+
+def test_bytes_that_are_no_report_are_passed_over(log: MemoryLog) -> None:
+    log.append([Entry(Name.HEARTBEATS, b"", b"?"), report("api", 1)])
+    assert [r.service for r in reports(log)] == ["api"]
+
+
+def test_lag_is_what_a_group_has_not_committed(log: MemoryLog) -> None:
+    log.append([Entry(Name.GALLERY, b"", b"") for _ in range(5)])
+    log.mark(Group.FOLD, Name.GALLERY, {0: 2})
+    assert look(log, "").lags[Group.FOLD, Name.GALLERY] == 3
+
+
+def test_records_that_retention_took_are_no_lag(log: MemoryLog) -> None:
+    log.append([Entry(Name.GALLERY, b"", b"") for _ in range(5)])
+    log.expire(Name.GALLERY, 0, 4)
+    assert look(log, "").lags[Group.FOLD, Name.GALLERY] == 1
+
+
+def test_rates_come_from_two_looks(log: MemoryLog) -> None:
+    before = look(log, "")
+    log.append([Entry(Name.DECISIONS, b"", b"") for _ in range(50)])
+    now = look(log, "", replace(before, at=before.at - timedelta(seconds=10)))
+    assert now.rates[Name.DECISIONS] == pytest.approx(5.0, rel=0.05)
+
+
+def test_latencies_are_read_off_the_histogram(log: MemoryLog) -> None:
+    (one,) = latencies(METRICS)
+    assert (one.operation, one.count, one.p50, one.p99) == ("verifyFromId", 100, 0.1, 0.25)
+    assert look(log, METRICS).in_flight == 3
+
+
+def test_a_quantile_is_interpolated_within_its_bucket() -> None:
+    assert quantile([(1.0, 10.0), (2.0, 20.0), (float("inf"), 20.0)], 0.75) == 1.5
+
+
+def seen(log: MemoryLog, *entries: Entry) -> Look:
+    log.append(entries)
+    return look(log, "")
+
+
+def test_all_well_wants_no_advice(log: MemoryLog) -> None:
+    assert advice(seen(log, report("enroll", 1), report("match", 1), report("api", 1))) == []
+
+
+def test_a_service_that_is_silent_is_to_be_started(log: MemoryLog) -> None:
+    assert "`eyni match`" in advice(seen(log, report("enroll", 1), report("match", 1, ago=60), report("api", 1)))[0]
+
+
+def test_a_service_that_is_not_ready_says_why(log: MemoryLog) -> None:
+    said = advice(seen(log, report("enroll", 1), report("match", 1, ready=False), report("api", 1)))
+    assert said == ["match is not ready: replaying."]
+
+
+def test_dead_letters_are_told(log: MemoryLog) -> None:
+    letters = Entry(Name.DEAD_LETTERS, b"", b"")
+    assert "dead letters" in advice(seen(log, report("enroll", 1), report("match", 1), report("api", 1), letters))[0]

@@ -1,0 +1,158 @@
+"""The supervisor with tiny children in the services' places."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from services.eyni import up
+from services.eyni.common import Failed
+from services.eyni.up import Supervisor, only_one
+
+STAYS = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: exit(0))
+open({mark!r}, 'a').write('x')
+time.sleep(60)
+"""
+STUBBORN = STAYS.replace("lambda *_: exit(0)", "signal.SIG_IGN")
+WRITES_ON_TERM = """
+import signal, sys, time
+def end(*_):
+    open({mark!r}, 'a').write({name!r} + ' ')
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+open({mark!r} + {name!r}, 'w').close()
+time.sleep(60)
+"""
+
+
+def eventually(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "did not come about"
+        time.sleep(0.02)
+
+
+class Running:
+    """A supervisor in a thread."""
+
+    def __init__(self, **scripts: str) -> None:
+        self.said: list[str] = []
+        self.stop = threading.Event()
+        self.failure: Exception | None = None
+        commands = {name: [sys.executable, "-c", script] for name, script in scripts.items()}
+        self.supervisor = Supervisor(commands, os.environ, self.said.append)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.supervisor.run(self.stop)
+        except Failed as failure:
+            self.failure = failure
+
+    def pid(self, name: str) -> int:
+        process = self.supervisor.children[name].process
+        return process.pid if process else 0
+
+    def end(self) -> None:
+        self.stop.set()
+        self._thread.join()
+
+    def join(self) -> None:
+        self._thread.join(10)
+
+
+@pytest.fixture
+def started() -> Iterator[list[Running]]:
+    every: list[Running] = []
+    yield every
+    for one in every:
+        one.end()
+
+
+def test_a_child_that_is_killed_is_started_again(started: list[Running], tmp_path: Path) -> None:
+    mark = tmp_path / "lives"
+    running = Running(match=STAYS.format(mark=str(mark)))
+    started.append(running)
+    eventually(lambda: mark.exists() and mark.read_text() == "x")
+    os.kill(running.pid("match"), signal.SIGKILL)
+    eventually(lambda: mark.read_text() == "xx")
+    assert running.said == ["match ended (killed by signal 9); starting it again in 0.2 s"]
+
+
+def test_a_child_that_keeps_dying_is_started_less_and_less_often(started: list[Running]) -> None:
+    running = Running(match="raise SystemExit(1)")
+    started.append(running)
+    eventually(lambda: len(running.said) >= 3)
+    assert [line.rsplit(" in ", 1)[1] for line in running.said[:3]] == ["0.2 s", "0.4 s", "0.8 s"]
+
+
+def test_a_child_that_lived_long_is_started_again_at_once(
+    started: list[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "SETTLED", 0.0)
+    running = Running(match="raise SystemExit(1)")
+    started.append(running)
+    eventually(lambda: len(running.said) >= 3)
+    assert all(line.endswith("in 0.2 s") for line in running.said)
+
+
+def test_a_child_that_refuses_its_settings_ends_everything(tmp_path: Path) -> None:
+    mark = str(tmp_path / "mark")
+    running = Running(api="raise SystemExit(2)", match=STAYS.format(mark=mark))
+    running.join()
+    assert running.failure is not None
+    assert running.pid("match") == 0
+
+
+def test_children_are_stopped_in_order(tmp_path: Path) -> None:
+    mark = tmp_path / "order"
+    names = ("enroll", "match", "api")
+    running = Running(**{name: WRITES_ON_TERM.format(mark=str(mark), name=name) for name in names})
+    eventually(lambda: all((tmp_path / f"order{name}").exists() for name in names))
+    running.end()
+    assert mark.read_text().split() == ["api", "enroll", "match"]
+
+
+def test_a_child_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "GRACE", 0.2)
+    mark = tmp_path / "mark"
+    running = Running(match=STUBBORN.format(mark=str(mark)))
+    eventually(mark.exists)
+    running.end()
+    assert running.said[-1].startswith("match did not stop")
+
+
+def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    child = (
+        "import os, threading; from services.eyni.run import end_with_supervisor;"
+        f"stop = threading.Event(); end_with_supervisor(stop); open({str(mark)!r}, 'w').write(str(os.getpid()));"
+        f"stop.wait(60) and open({str(mark)!r} + '.ended', 'w')"
+    )
+    parent = (
+        "import os, sys, threading; from services.eyni.up import Supervisor;"
+        f"Supervisor({{'match': [sys.executable, '-c', {child!r}]}}, os.environ, print).run(threading.Event())"
+    )
+    supervisor = subprocess.Popen([sys.executable, "-c", parent])
+    try:
+        eventually(lambda: mark.exists() and mark.read_text() != "")
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    eventually((tmp_path / "pid.ended").exists)
+
+
+def test_a_second_supervisor_on_one_folder_is_refused(tmp_path: Path) -> None:
+    with only_one(tmp_path), pytest.raises(Failed, match=f"process {os.getpid()}"), only_one(tmp_path):
+        pass
+    with only_one(tmp_path):
+        pass

@@ -1,0 +1,321 @@
+"""What the matcher decides, on templates whose distances are known."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.match.gallery import Gallery
+from services.match.matching import Matcher, Policy
+from shared.biometrics import Template
+from shared.envelope import encode
+from shared.events import (
+    Changed,
+    Compare,
+    Conflict,
+    Decided,
+    EncounterActivated,
+    EncounterMoved,
+    EncounterRefiled,
+    EncounterRemoved,
+    Enrolled,
+    GalleryEvent,
+    Identified,
+    Identify,
+    PersonRemoved,
+    PersonsMerged,
+    ProbeChosen,
+    ProbeExtracted,
+    Repeated,
+    Unknown,
+    Verified,
+)
+from tests.facts import enrolled, identify, request, template, verify
+
+POLICY = Policy(search_distance=0.4, verify_distance=0.5, candidate_cap=5)
+
+
+def matcher() -> Matcher:
+    return Matcher(Gallery(), POLICY)
+
+
+def fold(m: Matcher, *events: GalleryEvent) -> Sequence[Decided]:
+    start = m.gallery.position
+    return m.fold(list(enumerate(events, start)))
+
+
+def names(decided: Decided) -> list[str]:
+    assert isinstance(decided.outcome, Enrolled | Identified)
+    return [c.person_id for c in decided.outcome.candidates]
+
+
+def test_the_later_of_two_enrolments_of_one_person_names_the_earlier_and_not_the_other_way_round() -> None:
+    m = matcher()
+    first, second = fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "bea", [template(1, 0.1)]))
+    assert names(first) == []
+    assert names(second) == ["ada"]
+    assert (second.as_of, second.gallery_count) == (2, 1)
+
+
+def test_a_stranger_is_nobodys_duplicate() -> None:
+    m = matcher()
+    assert names(fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "bob", [template(2)]))[1]) == []
+
+
+def test_a_persons_own_other_encounters_are_no_duplicates() -> None:
+    m = matcher()
+    _, second = fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "ada", [template(1, 0.1)], encounter_id="2"))
+    assert names(second) == []
+
+
+def test_duplicates_are_looked_for_in_the_galleries_that_the_encounter_is_filed_under() -> None:
+    m = matcher()
+    visa, police, both = fold(
+        m,
+        enrolled(1, "ada", [template(1)], galleries=["visa"]),
+        enrolled(2, "bea", [template(1, 0.1)], galleries=["police"]),
+        enrolled(3, "cia", [template(1, 0.2)], galleries=["police", "visa"]),
+    )
+    assert names(visa) == names(police) == []
+    assert names(both) == ["ada", "bea"] or names(both) == ["bea", "ada"]
+    assert both.gallery_count == 2
+
+
+def test_candidates_come_nearest_first_and_ties_in_the_order_of_enrolment() -> None:
+    m = matcher()
+    fold(
+        m,
+        enrolled(1, "zoe", [template(1, 0.2)]),
+        enrolled(2, "amy", [template(1, 0.2)]),
+        enrolled(3, "kim", [template(1, 0.1)]),
+    )
+    assert names(m.answer(identify(4, template(1)))) == ["kim", "zoe", "amy"]
+
+
+def test_more_candidates_than_the_cap_are_counted_in_truth() -> None:
+    m = matcher()
+    decided = fold(m, *(enrolled(i, f"p{i}", [template(1, 0.01 * i, seed=i)]) for i in range(9)))[-1]
+    assert isinstance(decided.outcome, Enrolled)
+    assert len(decided.outcome.candidates) == POLICY.candidate_cap
+    assert decided.outcome.total_candidates == 8
+
+
+def test_the_same_body_again_is_answered_by_the_first_request_and_another_body_is_a_conflict() -> None:
+    m = matcher()
+    first, again, other = fold(
+        m,
+        enrolled(1, "ada", [template(1)], digest="body"),
+        enrolled(2, "ada", [template(1)], digest="body"),
+        enrolled(3, "ada", [template(1)], digest="another body"),
+    )
+    assert isinstance(first.outcome, Enrolled)
+    assert again.outcome == Repeated("r-1")
+    assert isinstance(other.outcome, Conflict)
+    assert len(m.gallery) == 1
+
+
+def test_a_redelivered_event_is_decided_once_and_changes_nothing() -> None:
+    m = matcher()
+    event = enrolled(1, "ada", [template(1)])
+    removed = EncounterRemoved(request(2), "ada", "1")
+    assert len(fold(m, event, removed, event)) == 2
+    assert len(m.gallery) == 0
+
+
+def test_what_is_removed_inactive_or_filed_elsewhere_is_not_found_and_what_is_moved_or_merged_is_found_there() -> None:
+    m = matcher()
+    probe = template(1, 0.05)
+    fold(m, enrolled(1, "ada", [template(1)], galleries=["visa"]), enrolled(2, "bob", [template(2)]))
+    steps: list[tuple[GalleryEvent, str, list[str]]] = [
+        (EncounterActivated(request(3), "ada", "1", False), "visa", []),
+        (EncounterActivated(request(4), "ada", "1", True), "visa", ["ada"]),
+        (EncounterRefiled(request(5), "ada", "1", ("police",)), "visa", []),
+        (EncounterRefiled(request(6), "ada", "1", ("visa",)), "visa", ["ada"]),
+        (EncounterMoved(request(8), "ada", "bob", "1"), "visa", []),  # a conflict: bob has an encounter 1
+        (EncounterRemoved(request(9), "bob", "1"), "visa", ["ada"]),
+        (EncounterMoved(request(10), "ada", "bob", "1"), "visa", ["ada"]),  # bob is gone: unknown
+    ]
+    for number, (event, gallery, expected) in enumerate(steps):
+        fold(m, event)
+        found = names(m.answer(identify(100 + number, probe, gallery)))
+        if isinstance(event, EncounterMoved) and number == 4:
+            assert found == ["ada"]
+        else:
+            assert found == expected
+    fold(m, enrolled(20, "eve", [template(3)], encounter_id="9"))
+    assert isinstance(fold(m, PersonsMerged(request(21), "ada", "eve"))[0].outcome, Changed)
+    assert names(m.answer(identify(200, probe))) == ["eve"]
+    assert isinstance(fold(m, PersonRemoved(request(22), "eve"))[0].outcome, Changed)
+    assert names(m.answer(identify(201, probe))) == []
+    assert isinstance(fold(m, PersonRemoved(request(23), "eve"))[0].outcome, Unknown)
+
+
+def test_a_replaced_encounter_is_found_by_its_new_face_only() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "ada", [template(2)], replaces=True))
+    assert names(m.answer(identify(3, template(1)))) == []
+    assert names(m.answer(identify(4, template(2)))) == ["ada"]
+
+
+def test_replacing_an_encounter_that_is_not_there_is_unknown() -> None:
+    assert isinstance(fold(matcher(), enrolled(1, "ada", [template(1)], replaces=True))[0].outcome, Unknown)
+
+
+def test_verification_takes_the_best_of_all_active_references_of_the_person() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1), template(7)]), enrolled(2, "ada", [template(2)], encounter_id="2"))
+    for person in (1, 7, 2):
+        outcome = m.answer(verify(person * 10, "ada", template(person, 0.1))).outcome
+        assert isinstance(outcome, Verified)
+        assert outcome.match
+        assert outcome.score is not None
+    fold(m, EncounterActivated(request(5), "ada", "2", False))
+    assert m.answer(verify(6, "ada", template(2))).outcome == Verified(False)
+
+
+def test_a_verification_that_fails_gives_no_score() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]))
+    assert m.answer(verify(2, "ada", template(2))).outcome == Verified(match=False, score=None)
+
+
+@pytest.mark.parametrize(("person", "gallery"), [("nobody", "ALL"), ("ada", "police")])
+def test_verifying_somebody_who_is_not_in_the_gallery_is_unknown(person: str, gallery: str) -> None:
+    m = matcher()
+    fold(
+        m, enrolled(1, "ada", [template(1)], galleries=["visa"]), enrolled(2, "x", [template(5)], galleries=["police"])
+    )
+    assert isinstance(m.answer(verify(3, person, template(1), gallery)).outcome, Unknown)
+
+
+def test_an_emptied_gallery_is_known_and_finds_nobody_and_one_never_used_is_unknown() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)], galleries=["visa"]), PersonRemoved(request(2), "ada"))
+    assert m.answer(identify(3, template(1), "visa")).outcome == Identified((), 0)
+    assert isinstance(m.answer(identify(4, template(1), "never")).outcome, Unknown)
+
+
+def test_two_sets_of_samples_are_compared_without_the_gallery() -> None:
+    m = matcher()
+    same = ProbeExtracted(request(1), Compare(), (template(1), template(2)), (template(1, 0.1),))
+    other = ProbeExtracted(request(2), Compare(), (template(1),), (template(2),))
+    decided = m.answer(same)
+    assert isinstance(decided.outcome, Verified)
+    assert decided.outcome.match
+    assert decided.as_of == -1
+    assert m.answer(other).outcome == Verified(False)
+
+
+def test_searching_with_somebody_enrolled_finds_others_and_never_themselves() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "bea", [template(1, 0.1)]))
+    assert names(m.answer(ProbeChosen(request(3), Identify("ALL", 10), "ada"))) == ["bea"]
+    assert isinstance(m.answer(ProbeChosen(request(4), Identify("ALL", 10), "who")).outcome, Unknown)
+    assert isinstance(m.answer(ProbeChosen(request(5), Identify("ALL", 10), "ada", "77")).outcome, Unknown)
+
+
+def test_a_filter_lets_only_those_pass_who_have_the_field_and_the_value() -> None:
+    m = matcher()
+    fold(
+        m,
+        enrolled(1, "ada", [template(1)], document={"biographicData": {"dateOfBirth": "1985-11-30", "gender": "F"}}),
+        enrolled(2, "bob", [template(1, 0.1)], document={"biographicData": {"gender": "M"}, "encounterType": "VISA"}),
+    )
+    cases: list[tuple[dict[str, object], list[str]]] = [
+        ({"gender": "F"}, ["ada"]),
+        ({"gender": ["F", "M"]}, ["ada", "bob"]),
+        ({"dateOfBirthMin": "1980-01-01", "dateOfBirthMax": "1990-01-01"}, ["ada"]),
+        ({"dateOfBirthMin": "1990-01-01"}, []),
+        ({"shoeSize": 43}, []),
+        ({"encounterType": "VISA"}, ["bob"]),
+        ({"biometricType": ["FACE", "IRIS"]}, ["ada", "bob"]),
+        ({"biometricType": ["IRIS"]}, []),
+    ]
+    for number, (wanted, expected) in enumerate(cases):
+        event = identify(10 + number, template(1), wanted=wanted)  # type: ignore[arg-type]  # JSON in the making
+        assert names(m.answer(event)) == expected, wanted
+
+
+# ---- what must always hold
+
+people = st.integers(0, 5)
+some_events = st.lists(
+    st.one_of(
+        st.tuples(st.just("enrol"), people, st.integers(0, 4), st.integers(0, 30)),
+        st.tuples(st.just("remove"), people, st.integers(0, 4), st.just(0)),
+        st.tuples(st.just("deactivate"), people, st.integers(0, 4), st.just(0)),
+        st.tuples(st.just("merge"), people, people, st.just(0)),
+        st.tuples(st.just("again"), st.just(0), st.just(0), st.integers(0, 40)),
+    ),
+    max_size=40,
+)
+
+
+def events_of(script: Sequence[tuple[str, int, int, int]]) -> list[GalleryEvent]:
+    events: list[GalleryEvent] = []
+    for n, (what, a, b, c) in enumerate(script):
+        match what:
+            case "enrol":
+                face = template(a, 0.015 * c, seed=c)
+                events.append(enrolled(n, f"p{a}-{b}", [face], encounter_id=str(b % 2), galleries=[f"g{c % 2}", "g"]))
+            case "remove":
+                events.append(EncounterRemoved(request(n), f"p{a}-{b}", str(b % 2)))
+            case "deactivate":
+                events.append(EncounterActivated(request(n), f"p{a}-{b}", str(b % 2), n % 2 == 0))
+            case "merge":
+                events.append(PersonsMerged(request(n), f"p{a}-0", f"p{b}-1"))
+            case _:
+                if events:
+                    events.append(events[c % len(events)])
+    return events
+
+
+@given(some_events, st.lists(st.integers(1, 7), min_size=1, max_size=10))
+@settings(max_examples=60, deadline=None)
+def test_decisions_and_state_do_not_depend_on_how_the_log_is_cut_into_batches_i3(
+    script: Sequence[tuple[str, int, int, int]], cuts: Sequence[int]
+) -> None:
+    events = list(enumerate(events_of(script)))
+    one_by_one, in_batches = matcher(), matcher()
+    expected = [d for event in events for d in one_by_one.fold([event])]
+    found: list[Decided] = []
+    at = turn = 0
+    while at < len(events):
+        size = cuts[turn % len(cuts)]
+        found += in_batches.fold(events[at : at + size])
+        at, turn = at + size, turn + 1
+    assert [encode(d) for d in found] == [encode(d) for d in expected]
+    assert in_batches.gallery.view().digest() == one_by_one.gallery.view().digest()
+
+
+@given(some_events)
+@settings(max_examples=60, deadline=None)
+def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_i2(
+    script: Sequence[tuple[str, int, int, int]],
+) -> None:
+    m = matcher()
+    present: dict[tuple[str, str], tuple[Template, set[str], bool]] = {}
+    for offset, event in enumerate(events_of(script)):
+        decided = m.fold([(offset, event)])
+        if decided and isinstance(decided[0].outcome, Enrolled):
+            outcome = decided[0].outcome
+            probe, galleries = event.templates[0], set(event.enrol.galleries)  # type: ignore[union-attr]
+            truth = {
+                person
+                for (person, _), (reference, filed, active) in present.items()
+                if active
+                and person != outcome.person_id
+                and filed & galleries
+                and np.linalg.norm(probe.vector.astype(np.float64) - reference.vector.astype(np.float64)) < 0.4
+            }
+            assert outcome.total_candidates == len(truth)
+            assert {c.person_id for c in outcome.candidates} <= truth
+            assert len({c.person_id for c in outcome.candidates}) == min(len(truth), POLICY.candidate_cap)
+        present = {
+            e.key: (m.gallery.templates_of([e])[0], set(e.galleries), e.active)
+            for a in range(6)
+            for b in range(5)
+            for e in m.gallery.encounters_of(f"p{a}-{b}")
+        }

@@ -1,0 +1,148 @@
+"""A snapshot is used whole and unharmed, or not at all, and the reason for refusing it is named (I5, R15, R19-R21)."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.match import snapshot as module
+from services.match.gallery import Gallery
+from services.match.matching import Matcher, Policy
+from services.match.snapshot import SnapshotRefused, Snapshots
+from shared.events import EncounterRemoved, GalleryEvent, PersonsMerged
+from tests.facts import enrolled, request, template
+
+LOG = "the-log"
+
+
+def some_gallery(events: int = 6) -> Gallery:
+    matcher = Matcher(Gallery(), Policy(0.4, 0.5, 5))
+    facts: list[GalleryEvent] = [
+        enrolled(0, "ada", [template(1), template(2)]),
+        enrolled(1, "bob", [template(3)], galleries=["left-empty"]),
+        enrolled(2, "cia", [template(4)], active=False),
+        EncounterRemoved(request(3), "bob", "1"),
+        enrolled(4, "ada", [template(5)], digest="new", replaces=True),
+        enrolled(5, "dan", [template(6)], encounter_id="7"),
+        PersonsMerged(request(6), "dan", "ada"),
+    ]
+    matcher.fold(list(enumerate(facts[:events])))
+    return matcher.gallery
+
+
+def test_what_is_loaded_is_what_was_written_and_goes_on_in_the_same_way(tmp_path: Path) -> None:
+    gallery = some_gallery()
+    snapshots = Snapshots(tmp_path / "s")
+    loaded = snapshots.load(snapshots.write(gallery.view(), LOG), LOG, end=100)
+    assert loaded.view().digest() == gallery.view().digest()
+    assert loaded.rows < gallery.rows  # dead rows are left behind
+    assert loaded.knows_gallery("left-empty")
+    merge = [(6, PersonsMerged(request(6), "dan", "ada"))]
+    for each in (loaded, gallery):
+        Matcher(each, Policy(0.4, 0.5, 5)).fold(merge)
+    assert loaded.view().digest() == gallery.view().digest()
+
+
+def test_an_empty_gallery_has_a_snapshot_too(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    assert len(snapshots.load(snapshots.write(Gallery().view(), LOG), LOG, end=0)) == 0
+
+
+def test_the_newest_two_generations_are_kept(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    for events in (1, 3, 5):
+        snapshots.write(some_gallery(events).view(), LOG)
+    assert [p.name.lstrip("0") for p in snapshots.generations()] == ["5", "3"]
+
+
+def test_every_flipped_byte_of_every_file_is_detected_and_its_file_named(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    generation = snapshots.write(some_gallery().view(), LOG)
+    for path in sorted(generation.iterdir()):
+        whole = path.read_bytes()
+        for at in range(0, len(whole), 1 if path.name == "manifest.json" else 7):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+            with pytest.raises(SnapshotRefused, match=path.name):
+                snapshots.load(generation, LOG, end=100)
+        path.write_bytes(whole)
+    snapshots.load(generation, LOG, end=100)
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut by one byte": (lambda p: p.write_bytes(p.read_bytes()[:-1]), "bytes, must be"),
+    "emptied": (lambda p: p.write_bytes(b""), "0 bytes, must be"),
+    "with a tail": (lambda p: p.write_bytes(p.read_bytes() + b"x" * 100), "bytes, must be"),
+    "gone": (lambda p: p.unlink(), "No such file"),
+    "another generation's": (
+        lambda p: p.write_bytes(p.parent.with_name(f"{3:020d}").joinpath(p.name).read_bytes()),
+        "must be|not the manifest's",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", ["vectors.f32", "encounters.jsonl", "applied.bin"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path, file: str, damage: str) -> None:
+    snapshots = Snapshots(tmp_path)
+    snapshots.write(some_gallery(3).view(), LOG)
+    generation = snapshots.write(some_gallery(6).view(), LOG)
+    harm, reason = DAMAGES[damage]
+    harm(generation / file)
+    with pytest.raises(SnapshotRefused, match=f"{file}.*({reason})"):
+        snapshots.load(generation, LOG, end=100)
+
+
+def test_a_foreign_snapshot_is_refused_with_the_reason(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    generation = snapshots.write(some_gallery().view(), LOG)
+    with pytest.raises(SnapshotRefused, match="another log"):
+        snapshots.load(generation, "another", end=100)
+    with pytest.raises(SnapshotRefused, match="beyond the log's end, 5"):
+        snapshots.load(generation, LOG, end=5)
+
+
+def test_a_later_format_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshots = Snapshots(tmp_path)
+    monkeypatch.setattr(module, "FORMAT", 2)
+    generation = snapshots.write(some_gallery().view(), LOG)
+    monkeypatch.undo()
+    with pytest.raises(SnapshotRefused, match="format 2; this version reads 1"):
+        snapshots.load(generation, LOG, end=100)
+
+
+@pytest.mark.parametrize("operation", range(1, 12))
+def test_a_disk_that_fails_at_any_operation_leaves_the_older_generation_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: int
+) -> None:
+    snapshots = Snapshots(tmp_path)
+    older = snapshots.write(some_gallery(3).view(), LOG)
+    count = 0
+
+    def fails_at_its_turn(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal count
+            count += 1
+            if count == operation:
+                raise OSError(28, "No space left on device")
+            return real(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", fails_at_its_turn(os.fsync))
+    monkeypatch.setattr(os, "open", fails_at_its_turn(os.open))
+    with pytest.raises(OSError, match="No space left"):
+        snapshots.write(some_gallery(6).view(), LOG)
+    monkeypatch.undo()
+    valid = [g for g in snapshots.generations() if snapshots.load(g, LOG, end=100)]
+    # After the rename only the folder's own fsync is left to fail: then the new generation may be there, whole.
+    assert older in valid
+    assert not list(tmp_path.glob("*.writing"))
+
+
+def test_a_half_written_generation_is_never_looked_at(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    generation = snapshots.write(some_gallery().view(), LOG)
+    shutil.copytree(generation, tmp_path / f"{99:020d}.writing")
+    assert snapshots.generations() == [generation]

@@ -1,0 +1,262 @@
+"""The matcher on a log: crashes, replays, poison, and answers that never lag."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.match.bootstrap import recover, replay
+from services.match.gallery import Gallery
+from services.match.matching import Matcher, Policy
+from services.match.snapshot import Snapshots
+from services.match.worker import Worker
+from shared.biometrics import Template
+from shared.envelope import decode, encode
+from shared.events import DeadLettered, Decided, EncounterRemoved, Event, Identified, PersonRemoved, ProbeExtracted
+from shared.log import LogGap, LogUnavailable
+from shared.log.memory import MemoryLog
+from shared.topics import TOPICS, Entry, Name, entry
+from tests.facts import enrolled, identify, request, template, verify
+
+POLICY = Policy(0.4, 0.5, 10)
+
+
+def a_log() -> MemoryLog:
+    log = MemoryLog()
+    log.ensure(list(TOPICS.values()))
+    return log
+
+
+def a_worker(log: MemoryLog, snapshots: Snapshots | None = None) -> Worker:
+    gallery = recover(log, snapshots) if snapshots else Gallery()
+    return Worker(log, Matcher(gallery, POLICY), snapshots, snapshot_seconds=3600)
+
+
+def put(log: MemoryLog, *events: Event) -> None:
+    log.append([entry(event) for event in events])
+
+
+def drain(worker: Worker) -> None:
+    while worker.run_once(timeout=0):
+        pass
+
+
+def on(log: MemoryLog, topic: Name) -> list[Event]:
+    reader = log.read(topic, {})
+    return [decode(record.value) for record in reader.poll(10_000, 0)]
+
+
+def decisions(log: MemoryLog) -> dict[str, bytes]:
+    """Decisions by request; a copy must have the same bytes."""
+    found: dict[str, bytes] = {}
+    for event in on(log, Name.DECISIONS):
+        assert isinstance(event, Decided)
+        assert found.setdefault(event.request.request_id, encode(event)) == encode(event)
+    return found
+
+
+def test_a_probe_is_answered_from_everything_that_was_on_the_log_before_it() -> None:
+    log = a_log()
+    worker = a_worker(log)
+    drain(worker)
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(600)), identify(1000, template(599)))
+    worker._answer(log.join("other", Name.PROBES).poll(10, 0))  # pyright: ignore[reportPrivateUsage]  # probes first
+    answer = decode(decisions(log)["r-1000"])
+    assert isinstance(answer, Decided)
+    assert answer.as_of == 600
+    assert isinstance(answer.outcome, Identified)
+    assert [c.person_id for c in answer.outcome.candidates] == ["p599"]
+
+
+def test_a_matcher_that_is_still_replaying_answers_nothing() -> None:
+    log = a_log()
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(3)), verify(9, "p2", template(2)))
+    worker = a_worker(log)
+    assert not worker.ready
+    worker.run_once(0)
+    assert "r-9" not in decisions(log)
+    drain(worker)
+    assert worker.ready
+    assert "r-9" in decisions(log)
+
+
+def test_a_restart_appends_no_decision_a_second_time_and_a_lost_mark_only_repeats_bytes() -> None:
+    log = a_log()
+    put(log, *(enrolled(n, f"p{n}", [template(n % 3, 0.05 * n)]) for n in range(9)))
+    drain(a_worker(log))
+    before = len(on(log, Name.DECISIONS))
+    drain(a_worker(_without_members(log)))
+    assert len(on(log, Name.DECISIONS)) == before == 9
+    log.mark("match-gallery", Name.GALLERY, {0: 4})
+    drain(a_worker(_without_members(log)))
+    assert len(on(log, Name.DECISIONS)) == 9 + 5
+    assert len(decisions(log)) == 9
+
+
+def _without_members(log: MemoryLog) -> MemoryLog:
+    log._owners.clear()  # pyright: ignore[reportPrivateUsage]  # as after the death of all members
+    return log
+
+
+@pytest.mark.parametrize(
+    ("poison", "reason"),
+    [
+        (b"\x00\xff", "not a JSON object"),
+        (b"{}", "specversion"),
+        (encode(enrolled(5, "ada", [])), "no template"),
+        (encode(enrolled(5, "ada", [Template("another-model", template(1).vector)])), "another-model"),
+        (encode(enrolled(5, "ada", [Template("test-model", np.ones(3, np.float32))])), "3 floats"),
+        (encode(verify(5, "ada", template(1))), "has no place"),
+        (encode(enrolled(5, "ada", [template(1)])).replace(b".v1", b".v2"), "version '2'"),
+        (encode(enrolled(5, "ada", [template(1)])).replace(b'"keyid":null', b'"keyid":"k1"'), "key"),
+    ],
+)
+def test_poison_goes_to_dead_letters_once_with_its_place_and_reason_and_the_next_record_is_served(
+    poison: bytes, reason: str
+) -> None:
+    log = a_log()
+    put(log, enrolled(1, "ada", [template(1)]))
+    log.append([Entry(Name.GALLERY, b"k", poison)])
+    put(log, enrolled(2, "bea", [template(1, 0.1)]))
+    worker = a_worker(log)
+    drain(worker)
+    [letter] = on(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert (letter.topic, letter.offset, letter.value) == ("gallery", 1, poison)
+    assert reason in letter.reason
+    assert set(decisions(log)) == {"r-1", "r-2"}
+
+
+def test_a_probe_of_another_model_is_a_dead_letter_and_never_compared() -> None:
+    log = a_log()
+    probe = Template("another-model", template(1).vector)
+    put(log, enrolled(1, "ada", [template(1)]), identify(2, probe), identify(3, template(1)))
+    drain(a_worker(log))
+    assert len(on(log, Name.DEAD_LETTERS)) == 1
+    assert set(decisions(log)) == {"r-1", "r-3"}
+
+
+def test_a_log_that_lost_its_beginning_is_refused_instead_of_searched_with_a_hole(tmp_path: Path) -> None:
+    log = a_log()
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(9)))
+    snapshots = Snapshots(tmp_path)
+    worker = a_worker(log, snapshots)
+    drain(worker)
+    worker.close()
+    log.expire(Name.GALLERY, 0, 9)
+    assert len(recover(log, snapshots)) == 9
+    put(log, enrolled(10, "p10", [template(10)]), enrolled(11, "p11", [template(11)]))
+    log.expire(Name.GALLERY, 0, 10)
+    with pytest.raises(LogGap, match="offset 10"):
+        recover(log, snapshots)
+
+
+def test_a_damaged_newest_snapshot_is_passed_over_for_the_one_before_it(tmp_path: Path) -> None:
+    log = a_log()
+    snapshots = Snapshots(tmp_path)
+    for n in range(2):
+        put(log, enrolled(n, f"p{n}", [template(n)]))
+        worker = a_worker(_without_members(log), snapshots)
+        drain(worker)
+        worker.close()
+    newest, older = snapshots.generations()
+    (newest / "vectors.f32").write_bytes(b"")
+    assert recover(log, snapshots).position == int(older.name)
+
+
+class _Dies(Exception):
+    pass
+
+
+class FlakyLog(MemoryLog):
+    """Dies, or does not answer, at the n-th append or mark."""
+
+    def __init__(self, faults: dict[int, type[Exception]]) -> None:
+        super().__init__()
+        self.faults = faults
+        self.calls = 0
+
+    def _step(self) -> None:
+        self.calls += 1
+        if fault := self.faults.get(self.calls):
+            raise fault("planned")
+
+    def append(self, entries: Sequence[Entry], timeout: float | None = None):  # type: ignore[no-untyped-def]
+        self._step()
+        positions = super().append(entries, timeout)
+        self._step()
+        return positions
+
+    def mark(self, *arguments):  # type: ignore[no-untyped-def]
+        self._step()
+        super().mark(*arguments)
+        self._step()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 25), st.booleans()), min_size=1, max_size=25),
+    st.lists(st.integers(1, 30), max_size=6),
+)
+@settings(max_examples=60, deadline=None)
+def test_killed_anywhere_and_started_again_every_request_has_one_outcome_and_the_state_is_the_cold_replays(
+    script: Sequence[tuple[int, int, bool]], deaths: Sequence[int]
+) -> None:
+    undisturbed, killed = FlakyLog({}), FlakyLog({})
+    for log in (undisturbed, killed):
+        log.ensure(list(TOPICS.values()))
+        for n, (person, wobble, remove) in enumerate(script):
+            put(log, enrolled(n, f"p{n}", [template(person, 0.02 * wobble, seed=n)]))
+            if remove:
+                put(log, EncounterRemoved(request(1000 + n), f"p{n - 1}", "1"))
+        put(log, verify("v", "p0", template(script[0][0])), identify("i", template(1)))
+        log.calls = 0
+    drain(a_worker(undisturbed))
+    killed.faults = dict.fromkeys(deaths, _Dies)
+    for _ in range(len(deaths) + 1):
+        try:
+            worker = a_worker(killed)
+            drain(worker)
+        except _Dies:
+            _without_members(killed)
+            continue
+    assert decisions(killed) == decisions(undisturbed)
+    cold = Gallery()
+    replay(killed, Matcher(cold, POLICY))
+    assert worker.gallery.view().digest() == cold.view().digest()
+
+
+def test_a_log_that_does_not_answer_for_a_while_loses_nothing() -> None:
+    log = FlakyLog({})
+    log.ensure(list(TOPICS.values()))
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(5)))
+    log.calls, log.faults = 0, {3: LogUnavailable, 4: LogUnavailable}
+    worker = a_worker(log)
+    failures = Counter[str]()
+    for _ in range(20):
+        try:
+            worker.run_once(0)
+        except LogUnavailable:
+            failures["unavailable"] += 1
+    assert failures
+    assert len(decisions(log)) == 5
+
+
+def test_removing_everybody_leaves_a_gallery_that_answers() -> None:
+    log = a_log()
+    put(log, enrolled(1, "ada", [template(1)]), PersonRemoved(request(2), "ada"), identify(3, template(1)))
+    drain(a_worker(log))
+    answer = decode(decisions(log)["r-3"])
+    assert isinstance(answer, Decided)
+    assert (answer.outcome, answer.gallery_count) == (Identified((), 0), 0)
+
+
+def test_a_probe_without_templates_is_poison() -> None:
+    log = a_log()
+    probe = identify(2, template(1))
+    put(log, enrolled(1, "ada", [template(1)]), ProbeExtracted(probe.request, probe.question, ()))
+    drain(a_worker(log))
+    assert len(on(log, Name.DEAD_LETTERS)) == 1
