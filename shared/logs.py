@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+
 def _no_biometrics(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Withhold bytes and arrays, whoever puts them there: pictures and templates are made of them."""
     for name, value in fields.items():

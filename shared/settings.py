@@ -5,9 +5,9 @@ The file named by `EYNI_SETTINGS` may hold the same names, one a line.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FilePath, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,7 +25,11 @@ class Settings(BaseSettings):
     """Read once, when a process starts."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EYNI_", env_file=os.environ.get("EYNI_SETTINGS"), extra="ignore", frozen=True
+        env_prefix="EYNI_",
+        env_file=os.environ.get("EYNI_SETTINGS"),
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     # ---- where things are
@@ -34,6 +38,24 @@ class Settings(BaseSettings):
         description="Folder for the embedded log, the registry, snapshots and development keys.",
     )
     log: str = Field(default="", description="Log address; empty: file:// in the data folder.")
+    kafka_security_protocol: str = Field(
+        default="PLAINTEXT",
+        pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
+        description="How a kafka:// log is talked to. SSL is TLS 1.2 or newer, with the broker's certificate and host "
+        "name checked; SASL is a user name and a password.",
+    )
+    kafka_ca_file: FilePath | None = Field(
+        default=None, description="PEM of the authorities that may vouch for brokers; none: the system's."
+    )
+    kafka_cert_file: FilePath | None = Field(
+        default=None, description="PEM of the certificate to show to brokers that ask for one (mutual TLS)."
+    )
+    kafka_key_file: FilePath | None = Field(
+        default=None, description="PEM of that certificate's key, without a passphrase; none: it is in the same file."
+    )
+    kafka_sasl_mechanism: str = Field(default="", pattern="^(|PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: str = Field(default="", repr=False)
     registry: str = Field(
         default="",
         description="SQLAlchemy URL of the registry; empty: SQLite in the data folder. "
@@ -70,8 +92,8 @@ class Settings(BaseSettings):
     token_audience: str = Field(default="eyni", description="Required `aud` of a token.")
     callback_hosts: Hosts = Field(
         default="",
-        description="host (its scheme's port), host:port or host:*, separated by commas, that callbacks may be sent to. None by default: a caller "
-        "must not make this server connect to an address of the caller's choice (SSRF).",
+        description="host (its scheme's port), host:port or host:*, separated by commas, that callbacks may be sent "
+        "to. None by default: a caller must not make this server connect to an address of the caller's choice (SSRF).",
     )
     image_hosts: Hosts = Field(default="", description="The same, for pictures named by imageRef.")
 
@@ -219,6 +241,36 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
+    @model_validator(mode="after")
+    def _no_security_is_left_out(self) -> Self:
+        # A forgotten protocol would send in the clear what somebody has set a certificate or a password for.
+        sasl = [self.kafka_sasl_mechanism, self.kafka_sasl_username, self.kafka_sasl_password]
+        if any(bool(given) != self.kafka_security_protocol.startswith("SASL") for given in sasl):
+            raise ValueError(
+                "EYNI_KAFKA_SASL_MECHANISM, _USERNAME and _PASSWORD are for EYNI_KAFKA_SECURITY_PROTOCOL "
+                "SASL_PLAINTEXT or SASL_SSL, which want all three"
+            )
+        tls = [self.kafka_ca_file, self.kafka_cert_file, self.kafka_key_file]
+        if any(tls) and not self.kafka_security_protocol.endswith("SSL"):
+            raise ValueError(
+                "EYNI_KAFKA_CA_FILE, _CERT_FILE and _KEY_FILE are for EYNI_KAFKA_SECURITY_PROTOCOL SSL or SASL_SSL"
+            )
+        return self
+
+    @property
+    def kafka_security(self) -> dict[str, str]:
+        """The settings of TLS and SASL that are given, by kafka-python's names."""
+        settings = {
+            "security_protocol": self.kafka_security_protocol,
+            "ssl_cafile": self.kafka_ca_file,
+            "ssl_certfile": self.kafka_cert_file,
+            "ssl_keyfile": self.kafka_key_file,
+            "sasl_mechanism": self.kafka_sasl_mechanism,
+            "sasl_plain_username": self.kafka_sasl_username,
+            "sasl_plain_password": self.kafka_sasl_password,
+        }
+        return {name: str(value) for name, value in settings.items() if value}
+
     @property
     def log_address(self) -> str:
         """The log's address, with the default filled in."""
@@ -231,5 +283,5 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, str]:
         """Every setting as text, without what is secret: for the line that a service logs at its start."""
-        secret = {"registry"}
+        secret = {"registry", "kafka_sasl_password"}
         return {k: "***" if k in secret and v else str(v) for k, v in self.model_dump().items()}

@@ -17,9 +17,12 @@ def why_none() -> str | None:
 
 
 class Broker:
-    """One broker, which can be frozen, killed and started again. Its data live in `folder`."""
+    """One broker, which can be frozen, killed and started again. Its data live in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    `more` is a file of broker settings that go before the usual ones.
+    """
+
+    def __init__(self, folder: Path, more: Path | None = None) -> None:
         with socket.socket() as one, socket.socket() as two:
             one.bind(("127.0.0.1", 0))
             two.bind(("127.0.0.1", 0))
@@ -30,6 +33,7 @@ class Broker:
             "KAFKA_PORT": str(self._port),
             "KAFKA_CONTROLLER_PORT": str(controller),
             "KAFKA_DIR": str(folder),
+            "KAFKA_MORE": str(more or ""),
         }
 
     @property

@@ -4,6 +4,7 @@
 # Settings (environment):
 #   KAFKA_VERSION 4.1.1   KAFKA_PORT 9092   KAFKA_CONTROLLER_PORT port+1   KAFKA_DIR ./run (data, logs, pid)
 #   KAFKA_LIBS ./libs-$KAFKA_VERSION   KAFKA_HEAP "-Xms128m -Xmx512m"   KAFKA_FSYNC 0|1 (fsync every append)
+#   KAFKA_MORE (a file with broker settings that go before those below: TLS, SASL)
 #   KAFKA_WAIT_S 60       JAVA_HOME (else java on PATH; JDK/JRE 17+)
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -87,6 +88,7 @@ group.initial.rebalance.delay.ms=0
 P
   # one replica means the page cache is the only copy: fsync each append where a power cut must lose nothing
   if [[ $KAFKA_FSYNC == 1 ]]; then echo "log.flush.interval.messages=1" >>"$conf"; fi
+  if [[ -n ${KAFKA_MORE:-} ]]; then cat "$KAFKA_MORE" >>"$conf"; fi
   cat >"$KAFKA_DIR/log4j2.properties" <<'P'
 status=error
 name=kafka-local
@@ -151,5 +153,5 @@ case ${1:-} in
   run) prepare; jvm kafka.Kafka "$conf" ;;
   status) if alive; then echo "running, pid $(cat "$pidf"), 127.0.0.1:$KAFKA_PORT"; else echo "not running"; exit 1; fi ;;
   env) echo "KAFKA_BOOTSTRAP=127.0.0.1:$KAFKA_PORT" ;;
-  *) sed -n '2,8p' "$0"; exit 2 ;;
+  *) sed -n '2,9p' "$0"; exit 2 ;;
 esac

@@ -1,6 +1,6 @@
 """The HTTP application: OSIA's 22 operations, health and metrics, and our own OpenAPI document."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
@@ -79,8 +79,7 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
         for inner in found.values():
             yield from _objects(inner)
     elif isinstance(value, list):
-        items: list[Any] = value
-        for inner in items:
+        for inner in cast(Iterable[Any], value):
             yield from _objects(inner)
 
 

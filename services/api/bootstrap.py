@@ -50,7 +50,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         stop.set()
 
     with ExitStack() as parts:
-        log = open_log(settings.log_address)
+        log = open_log(settings.log_address, settings.kafka_security)
         parts.callback(log.close)
         front = Front()
         # The port opens at once: who asks while the log is away is told so, not turned away.

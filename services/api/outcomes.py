@@ -23,7 +23,7 @@ def is_capture(request_id: str) -> bool:
 def label(decided: Decided) -> str:
     """Name an outcome: its kind, where `enrolled` is one of three."""
     match decided.outcome:
-        case Enrolled(candidates=named, total_candidates=total) if total > len(named):
+        case Enrolled(candidates=named, total_candidates=total) if total > len({c.person_id for c in named}):
             return "too_many_candidates"
         case Enrolled(candidates=named):
             return "enrolled_suspect" if named else "enrolled_unique"

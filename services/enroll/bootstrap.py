@@ -45,7 +45,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     """Serve until `stop` is set."""
     log_line = logger("enroll")
     metrics.serve(settings.metrics_host, settings.enroll_metrics_port)
-    with closing(open_log(settings.log_address)) as log:
+    with closing(open_log(settings.log_address, settings.kafka_security)) as log:
         state = _State(log)
         beat = Heartbeat(log, state.report)
         if not _ensure(log, stop):

@@ -4,6 +4,7 @@ Every setting is an environment variable EYNI_<NAME> (shared/settings.py has the
 goes before it. Exit codes: 0 yes or done, 1 no or failed, 2 wrong use, 3 not available now.
 """
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -298,6 +299,8 @@ def _client(
 
 def main() -> None:
     """Run the command that was asked for."""
+    # SIGTERM like Ctrl-C: what a command has begun (a temporary folder, child processes) it cleans up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

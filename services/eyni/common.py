@@ -57,7 +57,7 @@ def opened(settings: "Settings") -> "Log":
     if settings.log_address.startswith("memory:"):
         raise typer.BadParameter("memory: ends with its process, so no other can look at it", param_hint="--log")
     try:
-        log = open_log(settings.log_address)
+        log = open_log(settings.log_address, settings.kafka_security)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--log") from None
     try:

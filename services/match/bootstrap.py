@@ -71,7 +71,7 @@ def snapshots_in(data: Path) -> Snapshots:
 
 def run(settings: Settings, stop: threading.Event) -> None:
     """Fold and answer until `stop` is set."""
-    log = open_log(settings.log_address)
+    log = open_log(settings.log_address, settings.kafka_security)
     try:
         _ensure(log, stop)
         if stop.is_set():
@@ -114,7 +114,7 @@ def describe(log: Log, matcher: Worker) -> ServiceReported:
 
 def digest(settings: Settings, cold: bool) -> dict[str, str | int]:
     """Return the digest of the state at the log's end, from the newest snapshot or (cold) from offset 0."""
-    log = open_log(settings.log_address)
+    log = open_log(settings.log_address, settings.kafka_security)
     try:
         log.ensure(list(TOPICS.values()))
         gallery = Gallery() if cold else recover(log, snapshots_in(settings.data))

@@ -98,10 +98,10 @@ class Gallery:
         """Change what `plan` says; `templates` go to the encounter that is put."""
         for change in changes:
             match change:
-                case Put(encounter=encounter):
-                    if encounter.key in self._encounters:
-                        self._drop(encounter.key)
-                    self._put(encounter, templates)
+                case Put():
+                    if change.encounter.key in self._encounters:
+                        self._drop(change.encounter.key)
+                    self._put(change.encounter, templates)
                 case Update():
                     block = self._blocks.pop(change.key)
                     self._forget(change.key)
@@ -152,12 +152,15 @@ class Gallery:
             return [np.empty(0, np.int64) for _ in probes]
         return self._index.near(np.stack([probe.vector for probe in probes]), radius)
 
-    def distances(self, probe: Template, rows: Rows) -> Iterator[tuple[float, int, Encounter]]:
-        """Yield (distance, row, encounter) of those rows whose encounter is active, exactly."""
+    def distances(self, probe: Template, rows: Rows, radius: float = np.inf) -> Iterator[tuple[float, int, Encounter]]:
+        """Yield (distance, row, encounter) of those rows nearer than `radius` whose encounter is active, exactly."""
         if self._index is None or not len(rows):
             return
         exact = exact_distances(probe.vector, self._index.vectors(rows))
-        for distance, row in zip(exact.tolist(), rows.tolist(), strict=True):
+        near = exact < radius
+        distances: list[float] = exact[near].tolist()
+        numbers: list[int] = rows[near].tolist()
+        for distance, row in zip(distances, numbers, strict=True):
             key = self._owners[row]
             if key is not None and (encounter := self._encounters[key]).active:
                 yield distance, row, encounter

@@ -192,8 +192,8 @@ class Matcher:
         """Return the people with an accepted encounter within the radius, nearest first, ties by enrolment."""
         best: dict[Key, tuple[float, int, Encounter]] = {}
         for probe, rows in searched:
-            for distance, row, encounter in self.gallery.distances(probe, rows):
-                if distance < radius and accepts(encounter):
+            for distance, row, encounter in self.gallery.distances(probe, rows, radius):
+                if accepts(encounter):
                     hit = (distance, row, encounter)
                     best[encounter.key] = min(hit, best.get(encounter.key, hit), key=lambda h: h[:2])
         hits = sorted(best.values(), key=lambda h: h[:2])

@@ -1,13 +1,17 @@
 """Choose the log by its address."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from shared.log import Log
 
 
-def open_log(address: str) -> Log:
-    """Open `memory:`, `file:///folder` or `kafka://host:port[,host:port][?prefix=…]`. Raises ValueError otherwise."""
+def open_log(address: str, kafka_security: Mapping[str, str] | None = None) -> Log:
+    """Open `memory:`, `file:///folder` or `kafka://host:port[,host:port][?prefix=…]`. Raises ValueError otherwise.
+
+    `kafka_security`: see `Settings.kafka_security`; None: no TLS and no password.
+    """
     # Imported here so that an embedded log needs no Kafka client, and the other way round.
     scheme = address.partition(":")[0]
     if scheme == "memory":
@@ -24,7 +28,8 @@ def open_log(address: str) -> Log:
         parts = urlsplit(address)
         if unknown := parse_qs(parts.query).keys() - {"prefix"}:
             raise ValueError(f"EYNI_LOG: {address!r} says {', '.join(unknown)}; only prefix can be said")
-        return KafkaLog(parts.netloc.split(","), "".join(parse_qs(parts.query).get("prefix", [])))
+        prefix = "".join(parse_qs(parts.query).get("prefix", []))
+        return KafkaLog(parts.netloc.split(","), prefix, kafka_security)
     raise ValueError(f"EYNI_LOG: {address!r} is no log address; use file:///folder, kafka://host:port or memory:")
 
 

@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.search --people 100000
 """
+# pyright: basic
 
 import argparse
 import time

@@ -2,18 +2,24 @@
 """What the log on Kafka promises beyond the contract: topics' settings, and a broker that freezes, dies and returns."""
 
 import gc
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from shared.log import LogMisfit, LogUnavailable
+from shared.log import LogMisfit, LogUnavailable, kafka_clients
 from shared.log.kafka import IN_DOUBT_BYTES, KafkaLog
+from shared.settings import Settings
 from shared.topics import TOPICS, Entry, Name
-from tests.brokers import Broker
-from tests.contract.backends import GALLERY, entries, numbers, read_all, take
+from tests.brokers import Broker, why_none
+from tests.contract.backends import CAPTURES, GALLERY, entries, numbers, read_all, take
 
 pytestmark = [
     pytest.mark.kafka,
@@ -61,6 +67,95 @@ def test_a_topic_that_was_made_anew_has_another_identity(log: KafkaLog, own_brok
     time.sleep(0.5)
     log.ensure([GALLERY])
     assert log.identity(Name.GALLERY) != before
+
+
+def test_a_reader_goes_on_into_partitions_that_are_added(own_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kafka import KafkaAdminClient
+
+    monkeypatch.setitem(kafka_clients._CLIENT, "metadata_max_age_ms", 500)
+    log = KafkaLog([own_broker.bootstrap], f"t{uuid4().hex[:8]}-")
+    log.ensure([CAPTURES])
+    log.append(entries(3, name=CAPTURES.name))
+    reader = log.read(CAPTURES.name, {})
+    assert numbers(take(reader, 3)) == [0, 1, 2]
+
+    admin = KafkaAdminClient(bootstrap_servers=[own_broker.bootstrap])
+    admin.create_partitions({log.name_of(CAPTURES.name): CAPTURES.partitions + 4})
+    admin.close()
+    time.sleep(1)
+    found: set[int] = set()
+    appended = 3
+    while found != set(log.spans(CAPTURES.name)) and appended < 1000:
+        key = str(appended).encode()
+        found |= {p.partition for p in log.append(entries(1, name=CAPTURES.name, key=key, first=appended))}
+        appended += 1
+
+    read = take(reader, appended - 3)
+    assert {record.partition for record in read} == set(range(CAPTURES.partitions + 4))
+    assert sorted(numbers(read)) == list(range(3, appended)), "each once: those it had been reading went on"
+    reader.close()
+    log.close()
+
+
+def test_tls_with_certificates_and_a_password_are_shown_to_the_broker(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if reason := why_none() or (None if shutil.which("openssl") else "no openssl to make certificates with"):
+        pytest.skip(reason)
+    made = "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=eyni -days 2"
+    names = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        str(tmp_path / "key.pem"),
+        "-out",
+        str(tmp_path / "cert.pem"),
+    ]
+    subprocess.run([*made.split(), *names], check=True, capture_output=True)
+    (tmp_path / "both.pem").write_text((tmp_path / "key.pem").read_text() + (tmp_path / "cert.pem").read_text())
+    (tmp_path / "more").write_text(
+        "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:SASL_SSL\n"  # PLAINTEXT is but a name here
+        "listener.name.plaintext.ssl.client.auth=required\n"
+        "sasl.enabled.mechanisms=PLAIN\nsasl.mechanism.inter.broker.protocol=PLAIN\n"
+        "listener.name.plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule "
+        'required username="eyni" password="right" user_eyni="right";\n'
+        f"ssl.keystore.type=PEM\nssl.keystore.location={tmp_path / 'both.pem'}\n"
+        f"ssl.truststore.type=PEM\nssl.truststore.location={tmp_path / 'cert.pem'}\n"
+    )
+    right: dict[str, Any] = {
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_ca_file": tmp_path / "cert.pem",
+        "kafka_cert_file": tmp_path / "cert.pem",
+        "kafka_key_file": tmp_path / "key.pem",
+        "kafka_sasl_mechanism": "PLAIN",
+        "kafka_sasl_username": "eyni",
+        "kafka_sasl_password": "right",
+    }
+    without = {name: value for name, value in right.items() if name not in ("kafka_cert_file", "kafka_key_file")}
+    wrong: dict[str, dict[str, Any]] = {
+        "EYNI_KAFKA_SECURITY_PROTOCOL|reset": {},
+        "CERTIFICATE_VERIFY_FAILED": {**right, "kafka_ca_file": None},
+        "(?i)certificate.required|bad.certificate|reset": without,
+        "Unable to bootstrap": {**right, "kafka_sasl_password": "wrong"},
+    }
+    broker = Broker(tmp_path, tmp_path / "more")
+    broker.start()
+    try:
+        log = KafkaLog([broker.bootstrap], "", Settings(**right).kafka_security)
+        log.ensure([GALLERY])
+        log.append(entries(3))
+        assert numbers(read_all(log)) == [0, 1, 2]
+        member = log.join("g", Name.GALLERY)
+        assert numbers(take(member, 3)) == [0, 1, 2]
+        member.close()
+        log.close()
+        for message, given in wrong.items():
+            stranger = KafkaLog([broker.bootstrap], "", Settings(**given).kafka_security)
+            with closing(stranger), pytest.raises(LogUnavailable, match=message):
+                stranger.spans(Name.GALLERY)
+        assert "Invalid username or password" in caplog.text, "the client itself has logged why"
+    finally:
+        broker.stop()
 
 
 def _while_appending(log: KafkaLog, count: int, trouble: Callable[[], None]) -> tuple[list[int], float]:

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -155,10 +156,10 @@ class System:
             request.add_header(name, value)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return Answer(answer.status, answer.headers, answer.read())
+                return Answer(answer.status, named(answer.headers), answer.read())
         except urllib.error.HTTPError as refusal:
             with refusal:
-                return Answer(refusal.code, refusal.headers, refusal.read())
+                return Answer(refusal.code, named(refusal.headers), refusal.read())
         except OSError:
             if not quiet:
                 raise
@@ -179,13 +180,18 @@ class System:
         return self.call("POST", f"/v1/persons/{person}/encounters/{encounter}?{parameters}", face(picture, [gallery]))
 
     def verify(self, person: str, picture: bytes, gallery: str = "ALL") -> Answer:
-        body = {"biometricData": face(picture, [])["biometricData"]}
+        body: dict[str, Any] = {"biometricData": face(picture, [])["biometricData"]}
         return self.call("POST", f"/v1/verify/{gallery}/{person}?transactionId=t", body)
 
     def identify(self, picture: bytes, gallery: str = "ALL", **query: str) -> Answer:
         parameters = "&".join(f"{k}={v}" for k, v in {"transactionId": "t", **query}.items())
-        body = {"filter": {}, "biometricData": face(picture, [])["biometricData"]}
+        body: dict[str, Any] = {"filter": {}, "biometricData": face(picture, [])["biometricData"]}
         return self.call("POST", f"/v1/identify/{gallery}?{parameters}", body)
+
+
+def named(headers: Message) -> dict[str, str]:
+    """Return headers by name, written as `Eyni-As-Of` however they were sent."""
+    return {name.title(): value for name, value in headers.items()}
 
 
 def face(picture: bytes, galleries: Sequence[str]) -> dict[str, Any]:

@@ -65,9 +65,7 @@ class Api:
         **query: Any,
     ) -> httpx.Response:
         given = {"Authorization": f"Bearer {self.token(client=client)}", **(headers or {})}
-        return self.client.request(
-            method, path, json=body, params={"transactionId": "t-1", **query}, headers=given
-        )
+        return self.client.request(method, path, json=body, params={"transactionId": "t-1", **query}, headers=given)
 
 
 def encounter(*pictures: bytes, galleries: tuple[str, ...] = ("visa",), **fields: Any) -> dict[str, Any]:
@@ -94,7 +92,8 @@ def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
 @contextmanager
 def api_over(log: MemoryLog, folder: Path, **settings: Any) -> Generator[Api]:
     """Run an api on a log until the end of `with`."""
-    chosen = Settings(data=folder, log="memory:", **{"answer_timeout": 10.0, **settings})
+    given: dict[str, Any] = {"answer_timeout": 10.0, **settings}
+    chosen = Settings(data=folder, log="memory:", **given)
     pipeline = FakePipeline(log)
     with running(chosen, log, Registry(chosen.registry_url)) as desk:
         app = create_app(desk, verifier(chosen))

@@ -6,6 +6,7 @@ A picture is bytes: `refuse…` is refused, equal bytes are one face, everything
 import hashlib
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,7 +34,7 @@ from shared.events import (
     Verified,
     Verify,
 )
-from shared.log import Log, Reader
+from shared.log import Log, LogUnavailable, Reader
 from shared.topics import Name, entry
 
 REFUSED = Quality(0, {"eye_distance": 12.0}, (Defect(RetakeReason.TOO_SMALL, "Come closer: 12 of 24 pixels.", 12, 24),))
@@ -81,7 +82,8 @@ class FakePipeline:
         while not self._stop.wait(0.002):
             rounds += 1
             if rounds % 20 == 1:
-                self.report()
+                with suppress(LogUnavailable):
+                    self.report()
             if self.paused.is_set():
                 continue
             for reader in self._readers:
@@ -141,11 +143,16 @@ class FakePipeline:
             self._decide(event, planned)
             return
         outcome: Outcome = Changed()
+        face = b""
         if isinstance(event, ReferenceEnrolled):
             face = event.templates[0].vector.tobytes()
             found = self._near({face}, event.enrol.galleries, event.enrol.person_id)
             outcome = Enrolled(
-                event.enrol.person_id, event.enrol.encounter_id, found, len({c.person_id for c in found}), event.qualities
+                event.enrol.person_id,
+                event.enrol.encounter_id,
+                found,
+                len({c.person_id for c in found}),
+                event.qualities,
             )
         for change in planned:
             if isinstance(change, Drop):

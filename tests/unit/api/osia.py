@@ -1,3 +1,4 @@
+# pyright: basic
 """Reads OSIA's own abis.yaml (given material, not in the project) and tells how our OpenAPI differs from it."""
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,7 @@ def _operation(found: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
     kept = _plain({k: v for k, v in found.items() if k != "operationId"}, document)
     kept["parameters"] = {f"{p['in']} {p['name']}": p for p in kept.get("parameters", ())}
     for parameter in kept["parameters"].values():
-        parameter.pop("in"), parameter.pop("name")
+        del parameter["in"], parameter["name"]
         parameter.setdefault("required", False)
     if "requestBody" in kept:
         kept["requestBody"].setdefault("required", False)

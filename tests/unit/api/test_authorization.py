@@ -11,7 +11,7 @@ from tests.unit.api.osia import operations
 
 def paths(api: Api) -> list[tuple[str, str, str, str]]:
     """Return operationId, method, path with ids filled in, and the scope that is documented."""
-    found = []
+    found: list[tuple[str, str, str, str]] = []
     for name, (method, path, definition) in operations(api.app.openapi()).items():
         [security] = definition["security"]
         [scope] = security["BearerAuth"]

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def state(api: Api, task: str) -> str:
     return str(api.call("GET", f"/v1/tasks/{task}/status").json())
 
 
+def completed(api: Api, task: str) -> bool:
+    return state(api, task) == "COMPLETED"
+
+
+def nobody(*_: object) -> None:
+    return None
+
+
 def deferred(api: Api, receiver: Receiver, method: str, path: str, body: Any = None, **query: Any) -> str:
     answer = api.call(method, path, body, callback=receiver.url, **query)
     assert answer.status_code == 202, answer.text
@@ -90,7 +99,7 @@ def test_reads_are_delivered_too_and_changes_deliver_ok(api: Api, receiver: Rece
         ("DELETE", "/v1/persons/p1", "OK"),
     ):
         task = deferred(api, receiver, method, path)
-        until(lambda task=task: state(api, task) == "COMPLETED")
+        until(partial(completed, api, task))
         assert receiver.got.pop()[2] == expected
 
 
@@ -126,7 +135,7 @@ def test_what_is_wrong_at_sight_is_refused_at_once(api: Api, receiver: Receiver)
 def test_the_same_again_is_delivered_again(api: Api, receiver: Receiver) -> None:
     tasks = [deferred(api, receiver, "POST", "/v1/persons/p1/encounters/e1", encounter()) for _ in range(3)]
     for task in tasks:
-        until(lambda task=task: state(api, task) == "COMPLETED")
+        until(partial(completed, api, task))
     bodies = [json.dumps(body) for _, _, body in receiver.got]
     assert len(bodies) == 3
     assert len(set(bodies)) == 1
@@ -135,7 +144,7 @@ def test_the_same_again_is_delivered_again(api: Api, receiver: Receiver) -> None
 def test_before_the_decision_a_task_is_pending_even_without_a_matcher(
     api: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", lambda *_: None)
+    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", nobody)
     api.pipeline.paused.set()
     task = deferred(api, receiver, "POST", "/v1/persons", encounter())
     assert state(api, task) == "PENDING"
@@ -172,9 +181,7 @@ def test_only_the_client_whose_task_it_is_may_ask_about_it(api: Api, receiver: R
     assert api.call("POST", f"/v1/tasks/{task}/redeliver", client="other").status_code == 404
 
 
-def test_a_restart_delivers_what_was_accepted_before(
-    log: MemoryLog, tmp_path: Path, receiver: Receiver
-) -> None:
+def test_a_restart_delivers_what_was_accepted_before(log: MemoryLog, tmp_path: Path, receiver: Receiver) -> None:
     with api_over(log, tmp_path, callback_hosts=receiver.host) as first:
         first.pipeline.paused.set()
         task = deferred(first, receiver, "POST", "/v1/persons/p1/encounters/e1", encounter())

@@ -245,7 +245,7 @@ def test_an_identification_gives_one_candidate_a_person_and_not_the_one_asked_ab
         ("/v1/verify", {"priority": 0}, Name.CAPTURES_BULK),
     ],
 )
-def test_priority_chooses_the_lane(api: Api, path: str, query: dict[str, int], topic: Name) -> None:
+def test_priority_chooses_the_lane(api: Api, path: str, query: dict[str, Any], topic: Name) -> None:
     bodies: dict[str, Any] = {
         "/v1/identify/ALL": {"filter": {}, "biometricData": [FACE]},
         "/v1/verify": {"biometricData1": [FACE], "biometricData2": [FACE]},
@@ -328,9 +328,7 @@ def test_a_wrong_encounter_is_refused_with_what_and_where(steady: Api, body: Any
 )
 def test_what_is_no_json_is_refused(steady: Api, raw: bytes, said: str) -> None:
     headers = {"Authorization": f"Bearer {steady.token()}", "Content-Type": "application/json"}
-    answer = steady.client.request(
-        "POST", "/v1/persons", content=raw, headers=headers, params={"transactionId": "t"}
-    )
+    answer = steady.client.request("POST", "/v1/persons", content=raw, headers=headers, params={"transactionId": "t"})
     assert answer.status_code == 400
     assert said in answer.json()["message"]
 
@@ -422,7 +420,8 @@ def test_what_is_not_there_is_404_with_an_error(steady: Api, method: str, path: 
     steady.call("POST", "/v1/persons/p1/encounters/e1", encounter(b"one"))
     steady.call("POST", "/v1/persons/p2/encounters/e1", encounter(b"two", galleries=("other",)))
     name, _, query = path.partition("?")
-    answer = steady.call(method, name, body, **dict(p.split("=") for p in query.split("&") if p))
+    parameters: dict[str, Any] = dict(p.split("=") for p in query.split("&") if p)
+    answer = steady.call(method, name, body, **parameters)
     assert answer.status_code == 404
     assert set(answer.json()) == {"code", "message"}
 
@@ -434,15 +433,19 @@ def test_an_unknown_method_is_405_with_an_error(steady: Api) -> None:
 
 def test_no_error_repeats_what_was_sent(steady: Api) -> None:
     canary = "Zq" * 40
-    for body in (encounter(status=canary), sample(image=canary + "!"), encounter(**{canary: 1}), sample(width=canary)):
+    for body in (encounter(status=canary), sample(image=canary + "!"), encounter() | {canary: 1}, sample(width=canary)):
         assert canary not in steady.call("POST", "/v1/persons", body).text
 
 
 # ---- when something is away
 
 
+def _nobody(*_: object) -> None:
+    return None
+
+
 def test_without_a_ready_matcher_an_officer_is_told_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", lambda *_: None)
+    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", _nobody)
     answer = api.call("POST", "/v1/verify", {"biometricData1": [FACE], "biometricData2": [FACE]})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, 50302, "5")
     assert captures(api, Name.CAPTURES_URGENT) == []

@@ -1,10 +1,12 @@
 """Our routes, parameters and schemas are those of OSIA's abis.yaml, operation by operation, but for what is listed."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import services.api
 from services.api.app import create_app
 from services.api.errors import Code
 from tests.unit.api.conftest import Api
@@ -12,7 +14,7 @@ from tests.unit.api.osia import abis, differences, operations
 
 DIFFERENCES = {
     r"^\w+\.parameters\.(path|query) \w+\.schema\.(minLength|maxLength|pattern): ours only": (
-        "ids and transaction ids have 1 to 200 characters, no control characters, and ids no slash; algorithm at most 200"
+        "ids and transaction ids: 1 to 200 characters, no control characters, and ids no slash; algorithm at most 200"
     ),
     r"\.(encounterId|galleries\.items|schema\.items)\.(minLength|maxLength|pattern): ours only": (
         "the same for the ids in a body"
@@ -23,7 +25,7 @@ DIFFERENCES = {
     r"\.parameters\.query (offset|limit|maxNbCand)\.schema\.(minimum|maximum): ours only": (
         "no negative offset; pages of 1 to 10,000; 1 to 1,000 candidates (and no more than EYNI_CANDIDATE_CAP)"
     ),
-    r"^updateEncounterStatus\.parameters\.query status\.schema\.enum: ours only": "ACTIVE or INACTIVE: OSIA has no enum",
+    r"^updateEncounterStatus\.parameters\.query status\.schema\.enum: ours only": "ACTIVE or INACTIVE; no enum in OSIA",
     r"^createEncounterNoIds?\.parameters\.header Idempotency-Key: ours only": (
         "where the server draws the ids, this header makes a re-send safe"
     ),
@@ -33,7 +35,7 @@ DIFFERENCES = {
         "biographic and contextual data are JSON objects, so that filters can name their fields; OSIA says nothing"
     ),
     r"\.schema\.type: ours only: 'object'": "ExtendablePersonIds says that it is an object; OSIA forgot to",
-    r"\.callbacks\.\w+\.expression: OSIA": "callbacks are keyed by a valid runtime expression, {$request.query.callback}",
+    r"\.callbacks\.\w+\.expression: OSIA": "keyed by a valid runtime expression, {$request.query.callback}",
     r"\.responses\.(401|408|413|415|503): ours only": (
         "bad token; slow body; too large; not JSON; log, matcher or registry not available: OSIA lists none of them"
     ),
@@ -96,3 +98,9 @@ def test_every_error_code_is_its_status_and_two_digits_and_documented(ours: dict
     declared = {int(c) for _, _, found in operations(ours).values() for c in found["responses"]}
     # What the router itself refuses belongs to no operation.
     assert {code // 100 for code in Code} - {405} <= declared
+
+
+def test_the_page_for_clients_lists_every_code_and_every_difference() -> None:
+    page = (Path(services.api.__file__).parent / "osia.md").read_text()
+    assert [code for code in Code if f"| {int(code)} | {code.name} |" not in page] == []
+    assert [reason for reason in DIFFERENCES.values() if reason not in page] == []

@@ -3,7 +3,8 @@
 import json
 import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ from services.api.tokens import SCOPES, mint
 from shared.log import LogUnavailable
 from shared.log.memory import MemoryLog
 from shared.settings import Settings
+from shared.topics import Name
 from tests.unit.api.conftest import Api, api_over, encounter, new_log, until
 
 
 def samples_of(text: str, name: str) -> dict[str, float]:
     return {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in text.splitlines()
-        if line.startswith(name)
+        line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
     }
 
 
@@ -34,26 +34,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Api, int
         front = Front()
         front.open(api.app)
         chosen = Settings(data=folder, log="memory:", api_port=0)
-        with listening(chosen, front, lambda error: pytest.fail(str(error))) as port:
+        with listening(chosen, front, _fails) as port:
             yield api, port
 
 
 def raw(port: int, *parts: bytes) -> bytes:
     """Send bytes as they are, and return the whole answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        try:
+        with suppress(ConnectionError):  # the server may have seen enough
             for part in parts:
                 connection.sendall(part)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the server has seen enough
         found = b""
-        try:
+        with suppress(ConnectionError):
             while part := connection.recv(65536):
                 found += part
                 if b"\r\n\r\n" in found and found.endswith(b"}"):
-                    return found
-        except ConnectionResetError:
-            pass
+                    break
         return found
 
 
@@ -62,7 +58,7 @@ def head(api: Api, *lines: str) -> bytes:
     return "\r\n".join([*start, "", ""]).encode()
 
 
-def test_a_body_of_50_megabytes_is_refused_before_it_is_read(server: tuple[Api, int]) -> None:
+def test_a_body_of_50_megabytes_is_refused(server: tuple[Api, int]) -> None:
     api, port = server
     body = json.dumps(encounter(bytes(37_000_000))).encode()
     assert len(body) > 49_000_000
@@ -72,13 +68,21 @@ def test_a_body_of_50_megabytes_is_refused_before_it_is_read(server: tuple[Api, 
     assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
 
 
-def test_a_chunked_body_without_end_is_refused_at_the_limit(server: tuple[Api, int]) -> None:
+def test_a_chunked_body_without_end_is_cut_off(server: tuple[Api, int]) -> None:
     api, port = server
     chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
     answer = raw(
-        port, head(api, "Content-Type: application/json", "Transfer-Encoding: chunked"), *[chunk for _ in range(50)]
+        port, head(api, "Content-Type: application/json", "Transfer-Encoding: chunked"), *[chunk for _ in range(70)]
     )
-    assert answer.startswith(b"HTTP/1.1 413 ")
+    # Cut off while still sending: whoever sends on may lose the answer with the connection.
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_chunked_body_that_is_too_large_is_told_so(server: tuple[Api, int]) -> None:
+    api, port = server
+    chunks = [b"100000\r\n" + bytes(0x100000) + b"\r\n" for _ in range(20)]
+    start = head(api, "Content-Type: application/json", "Transfer-Encoding: chunked")
+    assert raw(port, start, *chunks, b"0\r\n\r\n").startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize("length", ["5", "-1", "abc", "1e3", "99999999999999999999999"])
@@ -144,7 +148,7 @@ def test_accepted_is_the_sum_of_outcomes_and_those_in_flight(api: Api) -> None:
     api.pipeline.paused.set()
     waiting = threading.Thread(target=api.call, args=("POST", "/v1/persons", encounter(b"two")))
     waiting.start()
-    until(lambda: sum(s.end for s in api.log.spans("captures-bulk").values()) == 4)  # type: ignore[arg-type]
+    until(lambda: sum(s.end for s in api.log.spans(Name.CAPTURES_BULK).values()) == 4)
     text = api.client.get("/metrics").text
     api.pipeline.paused.clear()
     waiting.join()
@@ -173,7 +177,7 @@ def test_it_serves_503_until_the_log_takes_records_and_ends_when_told(
         return append(*args, **rest)
 
     monkeypatch.setattr(log, "append", sometimes)
-    monkeypatch.setattr(bootstrap, "open_log", lambda _: log)
+    monkeypatch.setattr(bootstrap, "open_log", _opens(log))
     monkeypatch.setattr(bootstrap, "BACK_OFF", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -198,23 +202,23 @@ def test_it_serves_503_until_the_log_takes_records_and_ends_when_told(
 
 def test_what_ends_the_follower_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(MemoryLog):
-        def read(self, *_: Any) -> Any:
+        def read(self, topic: Name, start: object) -> Any:
             raise RuntimeError("a bug")
 
     log = Broken()
-    monkeypatch.setattr(bootstrap, "open_log", lambda _: log)
+    monkeypatch.setattr(bootstrap, "open_log", _opens(log))
     with pytest.raises(RuntimeError, match="a bug"):
         bootstrap.run(Settings(data=tmp_path, log="memory:", api_port=0), threading.Event())
 
 
-def test_a_call_under_way_is_answered_before_the_process_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_under_way_is_answered_before_the_process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with api_over(new_log(), tmp_path) as api:
         front = Front()
         front.open(api.app)
         api.pipeline.paused.set()
-        with listening(Settings(data=tmp_path, log="memory:", api_port=0), front, pytest.fail) as port:
+        with listening(
+            Settings(data=tmp_path, log="memory:", api_port=0), front, lambda error: pytest.fail(str(error))
+        ) as port:
             found: list[httpx.Response] = []
 
             def send() -> None:
@@ -240,6 +244,17 @@ def test_an_unusable_key_file_is_named_by_its_setting(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path / "missing"):
         with pytest.raises(ValueError, match="EYNI_TOKEN_KEYS"):
             bootstrap.verifier(Settings(data=tmp_path, log="memory:", token_keys=path))
+
+
+def _opens(log: MemoryLog) -> Callable[..., MemoryLog]:
+    def open_log(*_: object) -> MemoryLog:
+        return log
+
+    return open_log
+
+
+def _fails(error: BaseException) -> None:
+    pytest.fail(str(error))
 
 
 def _status(url: str, headers: dict[str, str] | None = None) -> int:

@@ -28,6 +28,7 @@ from shared.events import (
     PersonsMerged,
     ProbeChosen,
     ProbeExtracted,
+    ReferenceEnrolled,
     Repeated,
     Unknown,
     Verified,
@@ -301,7 +302,8 @@ def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_i2(
         decided = m.fold([(offset, event)])
         if decided and isinstance(decided[0].outcome, Enrolled):
             outcome = decided[0].outcome
-            probe, galleries = event.templates[0], set(event.enrol.galleries)  # type: ignore[union-attr]
+            assert isinstance(event, ReferenceEnrolled)
+            probe, galleries = event.templates[0], set(event.enrol.galleries)
             truth = {
                 person
                 for (person, _), (reference, filed, active) in present.items()

@@ -1,7 +1,7 @@
 """The matcher on a log: crashes, replays, poison, and answers that never lag."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from services.match.worker import Worker
 from shared.biometrics import Template
 from shared.envelope import decode, encode
 from shared.events import DeadLettered, Decided, EncounterRemoved, Event, Identified, PersonRemoved, ProbeExtracted
-from shared.log import LogGap, LogUnavailable
+from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Name, entry
 from tests.facts import enrolled, identify, request, template, verify
@@ -175,9 +175,9 @@ class _Dies(Exception):
 class FlakyLog(MemoryLog):
     """Dies, or does not answer, at the n-th append or mark."""
 
-    def __init__(self, faults: dict[int, type[Exception]]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.faults = faults
+        self.faults: Mapping[int, type[Exception]] = {}
         self.calls = 0
 
     def _step(self) -> None:
@@ -185,15 +185,15 @@ class FlakyLog(MemoryLog):
         if fault := self.faults.get(self.calls):
             raise fault("planned")
 
-    def append(self, entries: Sequence[Entry], timeout: float | None = None):  # type: ignore[no-untyped-def]
+    def append(self, entries: Sequence[Entry], timeout: float | None = None) -> Sequence[Position]:
         self._step()
         positions = super().append(entries, timeout)
         self._step()
         return positions
 
-    def mark(self, *arguments):  # type: ignore[no-untyped-def]
+    def mark(self, group: str, topic: Name, done: Mapping[int, int]) -> None:
         self._step()
-        super().mark(*arguments)
+        super().mark(group, topic, done)
         self._step()
 
 
@@ -205,7 +205,7 @@ class FlakyLog(MemoryLog):
 def test_killed_anywhere_and_started_again_every_request_has_one_outcome_and_the_state_is_the_cold_replays(
     script: Sequence[tuple[int, int, bool]], deaths: Sequence[int]
 ) -> None:
-    undisturbed, killed = FlakyLog({}), FlakyLog({})
+    undisturbed, killed = FlakyLog(), FlakyLog()
     for log in (undisturbed, killed):
         log.ensure(list(TOPICS.values()))
         for n, (person, wobble, remove) in enumerate(script):
@@ -216,13 +216,14 @@ def test_killed_anywhere_and_started_again_every_request_has_one_outcome_and_the
         log.calls = 0
     drain(a_worker(undisturbed))
     killed.faults = dict.fromkeys(deaths, _Dies)
-    for _ in range(len(deaths) + 1):
+    worker = None
+    while worker is None:
         try:
             worker = a_worker(killed)
             drain(worker)
         except _Dies:
+            worker = None
             _without_members(killed)
-            continue
     assert decisions(killed) == decisions(undisturbed)
     cold = Gallery()
     replay(killed, Matcher(cold, POLICY))
@@ -230,7 +231,7 @@ def test_killed_anywhere_and_started_again_every_request_has_one_outcome_and_the
 
 
 def test_a_log_that_does_not_answer_for_a_while_loses_nothing() -> None:
-    log = FlakyLog({})
+    log = FlakyLog()
     log.ensure(list(TOPICS.values()))
     put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(5)))
     log.calls, log.faults = 0, {3: LogUnavailable, 4: LogUnavailable}

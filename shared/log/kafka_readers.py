@@ -1,0 +1,201 @@
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# (the stubs that pyright brings along describe kafka-python 2)
+"""Who reads from a Kafka cluster: readers, which keep their own position, and members, which share a group's."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from typing import Any, Final
+
+from kafka import KafkaConsumer, TopicPartition, errors
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.structs import OffsetAndMetadata
+
+from shared.log import LogUnavailable, Record, Span
+from shared.log.kafka_clients import ANSWER_S, CONNECT_S, Cluster, as_log_errors
+from shared.log.rules import first_positions
+from shared.topics import Name
+
+_PUMP_S: Final = 1.0
+"""Seconds that a member's consumer is polled at a time: what `close`, and a `commit` without records, may wait."""
+
+_MEMBER: Final = {
+    # A killed member's partitions are taken over within this time; its heart beats in a thread of its own.
+    "session_timeout_ms": 10_000,
+    "heartbeat_interval_ms": 500,  # the answer to a heartbeat is what tells of a rebalance
+    # A member may be busy with one batch for this long (extraction of hundreds of captures) and keep its partitions.
+    "max_poll_interval_ms": 3_600_000,
+    # Whoever joins or leaves disturbs only the partitions that move.
+    "partition_assignment_strategy": [CooperativeStickyAssignor],
+}
+
+
+class _Consumption:
+    """What readers and members have in common: polling, and knowing whether anybody answers.
+
+    `name` is the topic's on the cluster.
+    """
+
+    def __init__(self, cluster: Cluster, topic: Name, name: str) -> None:
+        self._cluster = cluster
+        self._topic = topic
+        self._name = name
+        self._consumer: KafkaConsumer | None = None
+        self._heard = time.monotonic()
+
+    def _polled(self, consumer: KafkaConsumer, limit: int, timeout: float) -> list[Any]:
+        batches = consumer.poll(timeout_ms=int(timeout * 1000), max_records=limit)
+        if not batches and time.monotonic() - self._heard > ANSWER_S:
+            # An empty poll looks the same with a broker that is gone: ask something that must be answered.
+            one = TopicPartition(self._name, 0)
+            consumer.end_offsets([one], timeout_ms=int(CONNECT_S * 1000))
+            self._heard = time.monotonic()
+        if batches:
+            self._heard = time.monotonic()
+        return [record for batch in batches.values() for record in batch]
+
+    def _record(self, found: Any) -> Record:
+        return Record(self._topic, found.partition, found.offset, found.key or b"", found.value or b"")
+
+    def close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(errors.KafkaError):  # a broker that is gone notices by itself
+                consumer.close(autocommit=False, timeout_ms=int(CONNECT_S * 1000))
+
+
+class KafkaReader(_Consumption):
+    def __init__(
+        self,
+        cluster: Cluster,
+        topic: Name,
+        name: str,
+        start: Mapping[int, int],
+        spans: Callable[[], Mapping[int, Span]],
+    ) -> None:
+        super().__init__(cluster, topic, name)
+        self._start = start
+        self._spans = spans
+
+    def poll(self, limit: int, timeout: float) -> Sequence[Record]:
+        if self._consumer is None:
+            self._consumer = self._cluster.consumer()
+        consumer = self._consumer
+        with as_log_errors():
+            mine = consumer.assignment()
+            # Partitions may be added while we read: what is in them must not be passed over.
+            if not mine or len(mine) < len(consumer.partitions_for_topic(self._name)):
+                self._assign(consumer, mine)
+            return [self._record(found) for found in self._polled(consumer, limit, timeout)]
+
+    def _assign(self, consumer: KafkaConsumer, mine: Set[TopicPartition]) -> None:
+        """Read all partitions that the topic has: those that are `mine` go on, the others begin."""
+        positions = first_positions(self._topic, self._start, self._spans())
+        partitions = {TopicPartition(self._name, p): offset for p, offset in positions.items()}
+        consumer.assign(list(partitions))
+        for partition in partitions.keys() - mine:
+            consumer.seek(partition, partitions[partition])
+
+
+class KafkaMember(_Consumption):
+    """Polls its consumer on a thread of its own, for `_PUMP_S` at a time; `poll` only waits for what that brings.
+
+    For kafka-python throws away a join that completes between two polls, and joins anew, which makes every other
+    member join anew: two members polled in turn, for a short time each, as `enroll` does, would do nothing else.
+    """
+
+    def __init__(self, cluster: Cluster, topic: Name, name: str, group: str) -> None:
+        super().__init__(cluster, topic, name)
+        self._group = group
+        self._reached: dict[int, tuple[int, int]] = {}
+        """Of each partition that records came from since it was given to us: the next offset, and the last's epoch."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"member-{topic}")
+        self._polling: Future[list[Record]] | None = None
+        self._ready: deque[Record] = deque()
+
+    def poll(self, limit: int, timeout: float) -> Sequence[Record]:
+        if not self._ready:
+            if self._polling is None:
+                self._polling = self._thread.submit(self._pump, limit)
+            if wait([self._polling], max(timeout, 0.01)).not_done:
+                return []
+            polled, self._polling = self._polling, None
+            self._ready.extend(polled.result())
+        return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+
+    def _pump(self, limit: int) -> list[Record]:
+        consumer = self._consumer or self._connect()
+        with as_log_errors():
+            try:
+                found = self._polled(consumer, limit, _PUMP_S)
+            except errors.NoOffsetForPartitionError as error:
+                self._begin(consumer, list(error.args[0]))
+                found = self._polled(consumer, limit, _PUMP_S)
+        for record in found:
+            epoch = -1 if record.leader_epoch is None else record.leader_epoch
+            self._reached[record.partition] = (record.offset + 1, epoch)
+        return [self._record(record) for record in found]
+
+    def commit(self, done: Mapping[int, int]) -> None:
+        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
+        for partition, offset in done.items():
+            reached = self._reached.get(partition)  # gone when the partition was taken away
+            if reached is not None:
+                # The epoch lets brokers notice a log that was cut off (KAFKA-20507); known for the last record only.
+                epoch = reached[1] if reached[0] == offset else -1
+                offsets[TopicPartition(self._name, partition)] = OffsetAndMetadata(offset, "", epoch)
+        if offsets:
+            self._thread.submit(self._commit, offsets).result()
+
+    def _commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        with as_log_errors(), suppress(*_NOT_OURS_ANY_MORE):
+            if self._consumer is not None:
+                self._consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
+
+    def close(self) -> None:
+        self._thread.submit(super().close)
+        self._thread.shutdown()
+
+    def _connect(self) -> KafkaConsumer:
+        consumer = self._cluster.consumer(group_id=self._group, **_MEMBER)
+        with as_log_errors():
+            # A member that joins before it knows the topic's partitions is given none, or, leading, gives none.
+            known = consumer.partitions_for_topic(self._name)
+            consumer.subscribe([self._name], listener=_Forget(self._reached))
+        if not known:
+            consumer.close(autocommit=False)
+            raise LogUnavailable(f"topic {self._name}: no broker knows its partitions yet")
+        self._consumer = consumer
+        return consumer
+
+    def _begin(self, consumer: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+        """Where the group never committed, start at the partition's start."""
+        starts = consumer.beginning_offsets(partitions, timeout_ms=int(ANSWER_S * 1000))
+        for partition, offset in starts.items():
+            with suppress(errors.IllegalStateError, AssertionError):  # taken away in the meantime
+                consumer.seek(partition, offset)
+
+
+_NOT_OURS_ANY_MORE: Final = (
+    errors.CommitFailedError,
+    errors.RebalanceInProgressError,
+    errors.IllegalGenerationError,
+    errors.UnknownMemberIdError,
+)
+
+
+class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Runs on the client's own thread, and does no more than it may there."""
+
+    def __init__(self, reached: dict[int, tuple[int, int]]) -> None:
+        self._reached = reached
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        for partition in revoked:
+            self._reached.pop(partition.partition, None)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        pass

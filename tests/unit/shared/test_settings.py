@@ -1,0 +1,41 @@
+"""Settings that must not be half said, and secrets that must not be shown."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.settings import Settings
+
+SASL: dict[str, Any] = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "SCRAM-SHA-512",
+    "kafka_sasl_username": "eyni",
+    "kafka_sasl_password": "hush-hush",
+}
+
+
+def test_the_brokers_password_and_the_registrys_url_are_not_shown() -> None:
+    settings = Settings(**SASL, registry="postgresql+psycopg://eyni:hush-hush@host/eyni")
+    assert settings.kafka_security["sasl_plain_password"] == "hush-hush"
+    assert "hush-hush" not in f"{settings!r} {settings} {settings.shown()}"
+    assert settings.shown()["kafka_sasl_password"] == "***"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kafka_security_protocol": "SSL"},
+        {"kafka_security_protocol": "PLAINTEXT"},
+        {"kafka_sasl_mechanism": ""},
+        {"kafka_sasl_username": ""},
+        {"kafka_sasl_password": ""},
+        {"kafka_security_protocol": "SASL_PLAINTEXT", "kafka_ca_file": Path(__file__)},
+        {"kafka_ca_file": Path("nowhere.pem")},
+    ],
+)
+def test_half_of_a_security_setting_is_refused_and_the_password_not_repeated(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"kafka_|KAFKA_") as caught:
+        Settings(**{**SASL, **change})
+    assert "hush-hush" not in str(caught.value)
