@@ -153,7 +153,8 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        _check_version(connection, self._path)
+        with snapshot(connection):  # or somebody's first tables might be seen without their application_id
+            _check_version(connection, self._path)
         if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
             raise LogMisfit(f"{self._path}: this file system cannot carry an embedded log (a network drive?)")
         for setting in _SETTINGS:
