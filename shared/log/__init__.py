@@ -96,7 +96,9 @@ class Member(Protocol):
     def commit(self, done: Mapping[int, int]) -> None:
         """Say, by partition, which offset is next: everything before it is processed, and its output durable.
 
-        A partition that is no longer this member's is passed over: its new member repeats that work.
+        It holds soon after, and at the latest when `close` returns; where the log would not take it, a later `commit`
+        raises LogUnavailable. A partition that is no longer this member's is passed over: its new member repeats that
+        work.
         """
         ...
 

@@ -19,8 +19,11 @@ from shared.log.kafka_clients import ANSWER_S, CONNECT_S, Cluster, as_log_errors
 from shared.log.rules import first_positions
 from shared.topics import Name
 
-_PUMP_S: Final = 1.0
-"""Seconds that a member's consumer is polled at a time: what `close`, and a `commit` without records, may wait."""
+_JOIN_S: Final = 1.0
+"""Seconds that a member's consumer is polled at a time while it has no partitions: a join takes 0.4 s."""
+
+_PUMP_S: Final = 0.1
+"""The same once it has some: what a commit waits until the consumer is free, where no records come."""
 
 _MEMBER: Final = {
     # A killed member's partitions are taken over within this time; its heart beats in a thread of its own.
@@ -101,10 +104,11 @@ class KafkaReader(_Consumption):
 
 
 class KafkaMember(_Consumption):
-    """Polls its consumer on a thread of its own, for `_PUMP_S` at a time; `poll` only waits for what that brings.
+    """Polls its consumer on a thread of its own; `poll` only waits for what that brings, and `commit` not at all.
 
     For kafka-python throws away a join that completes between two polls, and joins anew, which makes every other
-    member join anew: two members polled in turn, for a short time each, as `enroll` does, would do nothing else.
+    member join anew: two members polled in turn, for a short time each, as `enroll` does, would do nothing else. And
+    a caller that waited for each commit until the consumer is free would do little else on a topic that is quiet.
     """
 
     def __init__(self, cluster: Cluster, topic: Name, name: str, group: str) -> None:
@@ -114,13 +118,16 @@ class KafkaMember(_Consumption):
         """Of each partition that records came from since it was given to us: the next offset, and the last's epoch."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"member-{topic}")
         self._polling: Future[list[Record]] | None = None
+        self._committing: Future[None] | None = None
+        self._uncommitted: dict[TopicPartition, OffsetAndMetadata] = {}
         self._ready: deque[Record] = deque()
 
     def poll(self, limit: int, timeout: float) -> Sequence[Record]:
+        self._commit_soon()
         if not self._ready:
             if self._polling is None:
                 self._polling = self._thread.submit(self._pump, limit)
-            if wait([self._polling], max(timeout, 0.01)).not_done:
+            if wait([self._polling], max(timeout, 0.001)).not_done:
                 return []
             polled, self._polling = self._polling, None
             self._ready.extend(polled.result())
@@ -129,33 +136,45 @@ class KafkaMember(_Consumption):
     def _pump(self, limit: int) -> list[Record]:
         consumer = self._consumer or self._connect()
         with as_log_errors():
+            seconds = _PUMP_S if consumer.assignment() else _JOIN_S
             try:
-                found = self._polled(consumer, limit, _PUMP_S)
+                found = self._polled(consumer, limit, seconds)
             except errors.NoOffsetForPartitionError as error:
                 self._begin(consumer, list(error.args[0]))
-                found = self._polled(consumer, limit, _PUMP_S)
+                found = self._polled(consumer, limit, seconds)
         for record in found:
             epoch = -1 if record.leader_epoch is None else record.leader_epoch
             self._reached[record.partition] = (record.offset + 1, epoch)
         return [self._record(record) for record in found]
 
     def commit(self, done: Mapping[int, int]) -> None:
-        offsets: dict[TopicPartition, OffsetAndMetadata] = {}
         for partition, offset in done.items():
             reached = self._reached.get(partition)  # gone when the partition was taken away
             if reached is not None:
                 # The epoch lets brokers notice a log that was cut off (KAFKA-20507); known for the last record only.
                 epoch = reached[1] if reached[0] == offset else -1
-                offsets[TopicPartition(self._name, partition)] = OffsetAndMetadata(offset, "", epoch)
-        if offsets:
-            self._thread.submit(self._commit, offsets).result()
+                self._uncommitted[TopicPartition(self._name, partition)] = OffsetAndMetadata(offset, "", epoch)
+        self._commit_soon()
 
-    def _commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
-        with as_log_errors(), suppress(*_NOT_OURS_ANY_MORE):
-            if self._consumer is not None:
+    def _commit_soon(self) -> None:
+        if self._committing is not None and self._committing.done():
+            # What the log would not take then, the caller hears now.
+            last, self._committing = self._committing, None
+            last.result()
+        if self._uncommitted and self._committing is None:
+            self._committing = self._thread.submit(self._commit)
+
+    def _commit(self) -> None:
+        while self._uncommitted and self._consumer is not None:
+            offsets = self._uncommitted.copy()
+            with as_log_errors(), suppress(*_NOT_OURS_ANY_MORE):
                 self._consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
+            for partition, offset in offsets.items():
+                if self._uncommitted[partition] is offset:
+                    del self._uncommitted[partition]
 
     def close(self) -> None:
+        self._thread.submit(self._commit)
         self._thread.submit(super().close)
         self._thread.shutdown()
 

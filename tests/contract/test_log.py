@@ -352,7 +352,7 @@ def test_a_partition_has_one_member_and_its_commit_is_the_only_one_that_counts(b
 
     assert numbers(take(other, 3)) == [2, 3, 4]
     other.commit({0: 5})
-    assert log.committed("g", Name.GALLERY) == {0: 5}
+    until(lambda: log.committed("g", Name.GALLERY) == {0: 5})
     other.close()
 
 
@@ -376,9 +376,9 @@ def test_two_members_together_get_every_record(backend: Backend) -> None:
 
     until(poll_both)
     ends = {partition: span.end for partition, span in log.spans(Name.CAPTURES_BULK).items()}
-    assert log.committed("g", Name.CAPTURES_BULK) == ends
     for member in members:
         member.close()
+    assert log.committed("g", Name.CAPTURES_BULK) == ends
 
 
 def test_a_group_without_members_is_marked(backend: Backend) -> None:
@@ -489,6 +489,7 @@ def test_a_killed_members_partition_is_taken_over_where_it_committed(durable: Ad
         assert process.stdout.readline() == f"{i}\n"
     heir: Member = log.join("g", Name.GALLERY)
     assert take(heir, 1, seconds=1) == []
+    until(lambda: log.committed("g", Name.GALLERY) == {0: 3})
 
     process.kill()
     process.wait()
