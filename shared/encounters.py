@@ -17,6 +17,7 @@ from shared.events import (
     EncounterMoved,
     EncounterRefiled,
     EncounterRemoved,
+    Enrol,
     GalleryEvent,
     PersonRemoved,
     PersonsMerged,
@@ -115,7 +116,7 @@ def _enrolled(event: ReferenceEnrolled, known: Known) -> Sequence[Change] | Refu
     enrol, request = event.enrol, event.request
     key = Key(enrol.person_id, enrol.encounter_id)
     present = known.encounter(key)
-    if present is not None and present.body_digest == enrol.body_digest:
+    if present is not None and present.body_digest == enrol.body_digest and not _restores(enrol, present):
         return Repeated(present.request_id)
     if present is not None and not enrol.replaces:
         return Conflict(
@@ -139,6 +140,11 @@ def _enrolled(event: ReferenceEnrolled, known: Known) -> Sequence[Change] | Refu
             )
         )
     ]
+
+
+def _restores(enrol: Enrol, present: Encounter) -> bool:
+    """Tell a replacement that takes back a change of status or galleries from one that was only sent twice."""
+    return enrol.replaces and (enrol.active, enrol.galleries) != (present.active, present.galleries)
 
 
 def _carry(moved: Sequence[Encounter], target: str, at: datetime, known: Known) -> Sequence[Change] | Refusal:

@@ -4,7 +4,7 @@
      "source":"eyni", "subject":"<request id>", "time":"2026-11-22T10:00:00Z", "keyid":null, "data":{...}}
 
 `keyid` is where the id of the key goes once `data` is encrypted; until then it is null, and a record that names a key
-is refused as `UnreadableKey` rather than guessed at. `deploy/asyncapi.yaml` and `deploy/schemas/` document each type;
+is refused as `UnreadableKey` rather than guessed at. `deploy/asyncapi.json` and `deploy/schemas/` document each type;
 `tests/golden/` holds every released version, readable for ever (I20).
 """
 
@@ -127,22 +127,27 @@ def decode(value: bytes) -> Event:
         raise UnsupportedVersion(f"{name} has version {version[:8]!r}; this version reads {VERSION}")
     if head.get("keyid") is not None:
         raise UnreadableKey("keyid names a key, and this version reads no encrypted data")
-    try:
-        event = ADAPTERS[name].validate_json(_data(value, head))
-    except ValidationError as error:
-        raise MalformedEvent(_first_problem(name, error)) from None
+    event = _event(ADAPTERS[name], value, head, name)
     if head.get("id") != event_id(event):
         raise MalformedEvent(f"id must be the one that {name} derives from its data: <request id>.{name}")
     return event
 
 
-def _data(value: bytes, head: Mapping[str, object]) -> bytes:
-    """Cut the data's own bytes out where we wrote them last, or write them anew from a stranger's order of fields."""
-    mark = b'"keyid":null,"data":'
-    at = value.find(mark, 0, 2048)
-    if at > 0 and value.endswith(b"}"):
-        return value[at + len(mark) : -1]
-    return json.dumps(head.get("data")).encode()
+def _event(adapter: TypeAdapter[Event], value: bytes, head: Mapping[str, object], name: str) -> Event:
+    """Read the data: its own bytes where they stand last, as we write them; else what was parsed, written anew."""
+    at = value.find(_MARK, 0, 2048)
+    if at > 0:
+        try:
+            return adapter.validate_json(value[at + len(_MARK) : value.rstrip().rfind(b"}")])
+        except ValidationError:
+            pass  # perhaps only because other fields follow; the reason is found below
+    try:
+        return adapter.validate_json(json.dumps(head.get("data")).encode())
+    except ValidationError as error:
+        raise MalformedEvent(_first_problem(name, error)) from None
+
+
+_MARK: Final = b'"keyid":null,"data":'
 
 
 def _first_problem(name: str, error: ValidationError) -> str:

@@ -9,13 +9,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
 
 from shared.biometrics import STRICT, Bytes64, Candidate, Quality, Template
 
 JsonObject = dict[str, JsonValue]
 Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
 """A person, encounter, gallery, request or transaction: 1 to 200 characters, no control characters, no slash."""
+
+
+def _moment(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("must say its offset from UTC, as in 2026-11-22T10:00:00Z")
+    if not 1970 <= value.year <= 9998:
+        raise ValueError("must lie between the years 1970 and 9998")
+    return value
+
+
+Moment = Annotated[datetime, AfterValidator(_moment)]
+"""A point in time with its offset (RFC 3339); its years leave room for any shift of time zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,7 @@ class Request:
     request_id: Id
     transaction_id: str
     """OSIA's `transactionId`: the caller's, shared by several requests; for tracing only."""
-    received_at: datetime
+    received_at: Moment
     """When the request was accepted (UTC). Facts derived later repeat it, so that a repeated fact has equal bytes."""
     client: str
     """Who asked: the token's client."""
@@ -250,9 +262,15 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The gallery was changed as asked."""
+    """The gallery was changed as asked.
+
+    An encounter that was activated or filed anew is searched for as if it came now: `candidates` are the people who
+    were there already, so that nobody slips in by being inactive, or elsewhere, when they were enrolled.
+    """
 
     __pydantic_config__ = STRICT
+    candidates: tuple[Candidate, ...] = ()
+    total_candidates: int = 0
     kind: Literal["changed"] = "changed"
 
 
@@ -343,7 +361,7 @@ class ServiceReported:
     __pydantic_config__ = STRICT
     service: Literal["enroll", "match", "api"]
     instance: str
-    at: datetime
+    at: Moment
     ready: bool
     detail: str = ""
     """Why not ready, for the operator."""

@@ -138,6 +138,14 @@ DEAD_LETTERS = Counter(
     ["topic"],
     registry=REGISTRY,
 )
+EXPIRED = Counter(
+    "eyni_records_expired_total",
+    "Records that the log forgot before anybody had looked at them, by topic: their service was down or behind for "
+    "longer than the topic keeps them. Probes: nobody waits for the answer any more. Captures have no outcome and will "
+    "get none, so they stay in eyni_captures_in_flight; any is an incident: have the stations of that time send again.",
+    ["topic"],
+    registry=REGISTRY,
+)
 LOG_ERRORS = Counter(
     "eyni_log_errors_total",
     "Times that the log did not answer, by service. Any steady rate: look at the broker, its disk and the network.",

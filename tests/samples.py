@@ -55,7 +55,7 @@ _CANDIDATE = Candidate("P-0", "E-9", 57.31, ("visa",))
 _OUTCOMES: dict[str, Outcome] = {
     "enrolled": Enrolled("P-1", "E-1", (_CANDIDATE,), 1, (Quality(88),)),
     "refused": Refused((_QUALITY,)),
-    "changed": Changed(),
+    "changed": Changed((_CANDIDATE,), 1),
     "repeated": Repeated("c-6e00"),
     "conflict": Conflict("exists"),
     "unknown": Unknown("no such person"),

@@ -38,12 +38,13 @@ def recover(log: Log, snapshots: Snapshots) -> Gallery:
     """
     span = log.spans(Name.GALLERY)[0]
     identity = log.identity(Name.GALLERY)
+    snapshots.sweep()
     for generation in snapshots.generations():
         try:
             gallery = snapshots.load(generation, identity, span.end)
         except SnapshotRefused as reason:
             metrics.SNAPSHOTS.labels("refused").inc()
-            _log.error("snapshot refused", reason=str(reason))
+            _log.error("snapshot refused", reason=str(reason), kept_as=str(snapshots.set_aside(generation)))
             continue
         if gallery.position >= span.start:
             _log.info(
@@ -81,6 +82,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         matcher = worker(log, settings, snapshots_in(settings.data))
         heartbeat = Heartbeat(log, lambda: describe(log, matcher))
         heartbeat.start()
+        orderly = False
         try:
             while not stop.is_set():
                 try:
@@ -89,9 +91,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
                     metrics.LOG_ERRORS.labels("match").inc()
                     _log.warning("the log does not answer", error=str(error))
                     stop.wait(BACK_OFF)
+            orderly = True
         finally:
             heartbeat.close()
-            matcher.close()
+            matcher.close(orderly)
     finally:
         log.close()
 

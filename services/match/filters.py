@@ -1,7 +1,7 @@
 """Whether an encounter passes an OSIA filter: any biographic or contextual field, or encounterType, with Min and Max.
 
 An unknown field matches nobody who lacks it. A value is matched as it was sent: text by text (ISO dates sort as text),
-numbers as numbers; a list means any of these. `biometricType` is about modalities, of which there is one.
+numbers as numbers; a list, on either side, means any of these. `biometricType` is about modalities: there is one.
 """
 
 import json
@@ -27,7 +27,9 @@ def _field(name: str, value: JsonValue, document: JsonObject) -> bool:
         return "FACE" in value if isinstance(value, list) else value == "FACE"
     present = _lookup(name, document)
     if present is not None:
-        return present in value if isinstance(value, list) else present == value
+        found = present if isinstance(present, list) else [present]
+        wanted = value if isinstance(value, list) else [value]
+        return any(_same(a, b) for a in found for b in wanted)
     for suffix in ("Min", "Max"):
         bounded = _lookup(name.removesuffix(suffix), document) if name.endswith(suffix) else None
         if bounded is not None:
@@ -43,6 +45,11 @@ def _lookup(name: str, document: JsonObject) -> JsonValue:
         if isinstance(fields, dict) and name in fields:
             return fields[name]
     return None
+
+
+def _same(one: JsonValue, other: JsonValue) -> bool:
+    """Tell whether two values are equal; true and 1, which Python takes for equal, are not."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _within(high: JsonValue, low: JsonValue) -> bool:

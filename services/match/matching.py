@@ -20,6 +20,8 @@ from shared.events import (
     Changed,
     Compare,
     Decided,
+    EncounterActivated,
+    EncounterRefiled,
     Enrolled,
     GalleryEvent,
     Identified,
@@ -95,7 +97,7 @@ class Matcher:
             return self._decided(event, planned, ())
         if not isinstance(event, ReferenceEnrolled):
             self.gallery.carry_out(planned)
-            return self._decided(event, Changed(), ())
+            return self._changed(event)
         fresh = np.arange(before, self.gallery.rows, dtype=np.int64)
         galleries = event.enrol.galleries
         found = self._candidates(
@@ -117,6 +119,22 @@ class Matcher:
         )
         self.gallery.carry_out(planned, event.templates)
         return decided
+
+    def _changed(self, event: GalleryEvent) -> Decided:
+        """Search for what is in a gallery only now as if it had been enrolled there now."""
+        if not isinstance(event, EncounterActivated | EncounterRefiled):
+            return self._decided(event, Changed(), ())
+        encounter = self.gallery.encounter(Key(event.person_id, event.encounter_id))
+        if encounter is None or not encounter.active:
+            return self._decided(event, Changed(), ())
+        probes = self.gallery.templates_of([encounter])
+        found = self._candidates(
+            list(zip(probes, self.gallery.near(probes, self.policy.search_distance), strict=True)),
+            self.policy.search_distance,
+            self.policy.candidate_cap,
+            lambda e: e.key.person_id != event.person_id and not set(encounter.galleries).isdisjoint(e.galleries),
+        )
+        return self._decided(event, Changed(found.candidates, found.total_candidates), encounter.galleries)
 
     # ---- probes
 
@@ -149,9 +167,9 @@ class Matcher:
             return self._decided(event, Unknown(f"there is no person {question.person_id}{where}"), ())
         rows = self.gallery.rows_of(encounters)
         distances = [d for probe in event.templates for d, _, _ in self.gallery.distances(probe, rows)]
-        # Somebody whose encounters are all inactive is known, and nothing may be verified against them: not a match.
-        nearest = min(distances, default=np.inf)
-        return self._decided(event, self._verified(nearest, question.threshold), (question.gallery,))
+        if not distances:
+            return self._decided(event, _nothing_active(question.person_id), ())
+        return self._decided(event, self._verified(min(distances), question.threshold), (question.gallery,))
 
     def _verified(self, distance: float, threshold: float | None) -> Verified:
         limit = self.policy.verify_distance if threshold is None else distance_of(threshold)
@@ -168,6 +186,8 @@ class Matcher:
             what = "there is no person" if event.encounter_id is None else "there is no such encounter of person"
             return self._decided(event, Unknown(f"{what} {event.person_id}"), ())
         probes = self.gallery.templates_of(e for e in encounters if e.active)
+        if not probes:
+            return self._decided(event, _nothing_active(event.person_id), ())
         return self._identify(event, question, probes, event.person_id)
 
     def _identify(self, event: ProbeEvent, question: Identify, probes: Sequence[Template], but: str | None) -> Decided:
@@ -219,3 +239,8 @@ class Matcher:
             return Decided(event.request, outcome, -1, -1)
         count = self.gallery.count(galleries or (ALL_GALLERIES,))
         return Decided(event.request, outcome, self.gallery.position, count)
+
+
+def _nothing_active(person_id: str) -> Unknown:
+    """An inactive encounter is in no search and no verification: "no" would be an answer that nothing was asked for."""
+    return Unknown(f"person {person_id} has no active encounter there to compare with")

@@ -24,6 +24,7 @@ KEPT: Final = 2
 """Generations on disk: the newest, and the one before it in case the newest is damaged (I5)."""
 
 _TMP: Final = ".writing"
+_REFUSED: Final = ".refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,24 @@ class Snapshots:
             return []
         return sorted((p for p in self.folder.iterdir() if p.name.isdigit()), reverse=True)
 
+    def sweep(self) -> None:
+        """Remove what writers left behind that were killed: it holds templates, and nobody will read it."""
+        for left in self.folder.glob(f"*{_TMP}"):
+            shutil.rmtree(left)
+
+    def set_aside(self, generation: Path) -> Path:
+        """Rename a generation that was refused, for the operator to look at; the last `KEPT` of them stay."""
+        aside = generation.with_name(generation.name + _REFUSED)
+        shutil.rmtree(aside, ignore_errors=True)
+        generation.rename(aside)
+        for old in sorted(self.folder.glob(f"*{_REFUSED}"), key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]:
+            shutil.rmtree(old)
+        return aside
+
     def write(self, view: GalleryView, log: str) -> Path:
         """Write a generation: files, then manifest, each on disk before the folder gets its name.
+
+        One that is there already at this position was adopted, or written by this process: it holds the same.
 
         Raises OSError (disk full, …); what was there before is then still there and valid.
         """

@@ -7,6 +7,7 @@ seen. The state is never ahead of what can be replayed, because it is only ever 
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.match.fold import fold, follow, letter, probe_event
 from services.match.gallery import ForeignTemplate, GalleryView
@@ -15,13 +16,17 @@ from services.match.snapshot import Snapshots
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent
-from shared.events import DeadLettered, Decided, Enrolled, Identified, ProbeChosen
-from shared.log import Log, Record
+from shared.events import Changed, DeadLettered, Decided, Enrolled, Identified, ProbeChosen
+from shared.log import Log, LogGap, Record
 from shared.logs import logger
-from shared.topics import Group, Name, entry
+from shared.topics import FACT_BYTES, Entry, Group, Name, entry
 
 PROBE_BATCH = 64
 """Probes answered before the gallery is looked at again."""
+
+APPEND_SECONDS = 10.0
+"""How long the log may take before the loop looks up again (to stop, or to say that the log does not answer). What is
+in doubt then is appended once more: the same bytes, which readers drop."""
 
 IDLE = 0.003
 """Seconds to wait for a record when there is none: what an officer's request may lose here, per turn."""
@@ -43,7 +48,12 @@ class Worker:
         self._writing: threading.Thread | None = None
         self._gallery_records = follow(log, self.gallery)
         self._probe_records = log.join(Group.MATCH, Name.PROBES)
+        self._identity = log.identity(Name.GALLERY)
         self._outbox: list[Decided | DeadLettered] = []
+        """Decided, and not yet durable."""
+        self._asked: Sequence[Record] = ()
+        """Probes that were read, and not yet answered: what the log does not give again in this process."""
+        self._answered: dict[int, int] = {}
         # Below the mark, the decisions were appended by an earlier run.
         self._marked = log.committed(Group.FOLD, Name.GALLERY)[0]
         self._goal = log.spans(Name.GALLERY)[0].end
@@ -60,11 +70,23 @@ class Worker:
             if not self.ready:
                 return count
             _log.info("ready", position=self.gallery.position, encounters=len(self.gallery))
-        records = self._probe_records.poll(PROBE_BATCH, 0 if count else timeout)
-        if records:
-            self._answer(records)
+        if not self._asked:
+            self._asked = self._poll_probes(0 if count else timeout)
+        count += len(self._asked)
+        if self._asked:
+            self._answer()
         self._snapshot_if_due()
-        return count + len(records)
+        return count
+
+    def _poll_probes(self, timeout: float) -> Sequence[Record]:
+        try:
+            return self._probe_records.poll(PROBE_BATCH, timeout)
+        except LogGap as gap:
+            # Whoever asked has long gone: the log forgets probes after a day. Nothing of the gallery is missing.
+            passed = self._probe_records.pass_gap()
+            metrics.EXPIRED.labels(Name.PROBES).inc(passed)
+            _log.error("probes expired unanswered", records=passed, reason=str(gap))
+            return ()
 
     def _fold(self, timeout: float) -> int:
         folded = fold(self.matcher, self._gallery_records, timeout, decide_from=self._marked)
@@ -77,36 +99,37 @@ class Worker:
         metrics.GALLERY_COUNT.set(self.references)
         return folded.records
 
-    def _answer(self, records: Sequence[Record]) -> None:
-        # Everything that was acknowledged before the probe was read is in the answer (I7).
+    def _answer(self) -> None:
+        # Everything that was acknowledged before the probes were read is in the answers (I7).
         end = self._log.spans(Name.GALLERY)[0].end
         while self.gallery.position < end:
             self._fold(timeout=1.0)
-        decisions: list[Decided] = []
-        letters: list[DeadLettered] = []
         with metrics.MATCH_SECONDS.labels("probes").time():
-            for record in records:
+            for record in self._asked:
                 try:
                     event = probe_event(record, self.gallery)
                 except (MalformedEvent, ForeignTemplate) as problem:
-                    letters.append(letter(record, problem))
+                    self._outbox.append(letter(record, problem))
                     continue
-                decisions.append(self.matcher.answer(event))
+                self._outbox.append(self.matcher.answer(event))
                 metrics.PROBES.labels("identify" if isinstance(event, ProbeChosen) else event.question.kind).inc()
-        self._outbox += [*decisions, *letters]
+        self._answered |= {record.partition: record.offset + 1 for record in self._asked}
+        self._asked = ()
         self._settle()
-        self._probe_records.commit({record.partition: record.offset + 1 for record in records})
 
     def _settle(self) -> None:
         """Append what was decided, then mark how far that is. What the log does not take now is kept for next time."""
         if self._outbox:
-            self._log.append([entry(event) for event in self._outbox])
+            self._log.append([_fitting(event) for event in self._outbox], APPEND_SECONDS)
             for event in self._outbox:
                 self._count(event)
             self._outbox.clear()
         if self.gallery.position > self._marked:
             self._log.mark(Group.FOLD, Name.GALLERY, {0: self.gallery.position})
             self._marked = self.gallery.position
+        if self._answered:
+            self._probe_records.commit(self._answered)
+            self._answered = {}
 
     def _count(self, event: Decided | DeadLettered) -> None:
         if isinstance(event, DeadLettered):
@@ -115,7 +138,7 @@ class Worker:
             return
         self.decided += 1
         metrics.APPLIED.labels(event.outcome.kind).inc()
-        if isinstance(event.outcome, Enrolled | Identified):
+        if isinstance(event.outcome, Enrolled | Identified | Changed):
             metrics.CANDIDATES.observe(event.outcome.total_candidates)
 
     # ---- snapshots
@@ -128,8 +151,8 @@ class Worker:
             self._writing = self._snapshot()
 
     def _snapshot(self) -> threading.Thread | None:
-        """Begin to write the present state, beside the fold."""
-        if self._snapshots is None:
+        """Begin to write the present state, beside the fold; never one whose decisions are not all durable (I1)."""
+        if self._snapshots is None or self._outbox or self.gallery.position > self._marked:
             return None
         view = self.gallery.view()
         self._snapshot_position = view.position
@@ -139,7 +162,7 @@ class Worker:
 
     def _write(self, snapshots: Snapshots, view: GalleryView) -> None:
         try:
-            path = snapshots.write(view, self._log.identity(Name.GALLERY))
+            path = snapshots.write(view, self._identity)
         except OSError as error:
             # The older generation is still there; without a newer one a restart replays more.
             metrics.SNAPSHOTS.labels("failed").inc()
@@ -148,11 +171,32 @@ class Worker:
             metrics.SNAPSHOTS.labels("written").inc()
             _log.info("snapshot written", position=view.position, path=str(path))
 
-    def close(self) -> None:
-        """Write a last snapshot and let go of the log."""
+    def close(self, orderly: bool = True) -> None:
+        """Let go of the log; after an orderly stop write a last snapshot. A state that a bug left half-done is lost."""
         if self._writing is not None:
             self._writing.join()
-        if self.gallery.position != self._snapshot_position and (last := self._snapshot()):
+        if orderly and self.gallery.position != self._snapshot_position and (last := self._snapshot()):
             last.join()
         self._gallery_records.close()
         self._probe_records.close()
+
+
+def _fitting(event: Decided | DeadLettered) -> Entry:
+    """Address an event, made small enough for its topic.
+
+    Where so many candidates stand in so many galleries that it would not be taken, the galleries are left out, then the
+    last of the candidates: how many there are in truth is told all the same.
+    """
+    found = entry(event)
+    while len(found.value) > FACT_BYTES and isinstance(event, Decided):
+        outcome = event.outcome
+        if not isinstance(outcome, Enrolled | Identified | Changed) or not outcome.candidates:
+            break
+        kept = outcome.candidates
+        if any(candidate.galleries for candidate in kept):
+            kept = tuple(replace(candidate, galleries=()) for candidate in kept)
+        else:
+            kept = kept[: len(kept) // 2]
+        event = replace(event, outcome=replace(outcome, candidates=kept))
+        found = entry(event)
+    return found

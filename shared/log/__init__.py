@@ -10,7 +10,8 @@ What holds for every backend is written down as tests in `tests/contract/test_lo
 * Records with one key are in one partition, in the order in which they were appended.
 * Offsets of a partition grow; with Kafka there may be gaps between them.
 * Nothing is read past or skipped in silence: a position that retention has passed raises `LogGap`.
-* Group members share partitions; a partition has one member at a time, and starts where the group last committed.
+* Group members share partitions; a partition has one member at a time, and starts where the group last committed,
+  or at offset 0: what expired before the group ever committed is a gap as well.
   A crash before `commit` repeats records and loses none.
 """
 
@@ -99,6 +100,15 @@ class Member(Protocol):
         It holds soon after, and at the latest when `close` returns; where the log would not take it, a later `commit`
         raises LogUnavailable. A partition that is no longer this member's is passed over: its new member repeats that
         work.
+        """
+        ...
+
+    def pass_gap(self) -> int:
+        """Go on at the first record kept, in each partition whose place retention has passed; say how many are gone.
+
+        For topics whose records may be forgotten unread, after a LogGap from `poll`; never for gallery. The new places
+        are committed, so that a restart does not count them again. Raises LogGap where it is another gap: a place
+        beyond the end, a damaged record.
         """
         ...
 

@@ -23,7 +23,7 @@ from uuid import uuid4
 from shared.log import LogGap, LogMisfit, LogUnavailable, Position, Record, Span
 from shared.log.database import Connection, Database, snapshot, transaction
 from shared.log.locks import Locks
-from shared.log.rules import check_position, check_sizes, check_topic, first_positions
+from shared.log.rules import check_position, check_sizes, check_topic, first_positions, no_gap_to_pass
 from shared.logs import logger
 from shared.topics import Entry, Name, Topic
 
@@ -101,12 +101,9 @@ class FileLog:
         return self._database.read(lambda connection: _spans(connection, topic))
 
     def committed(self, group: str, topic: Name) -> Mapping[int, int]:
-        return dict.fromkeys(range(len(self._topic(topic).numbers)), 0) | self.commits(group, topic)
-
-    def commits(self, group: str, topic: Name) -> dict[int, int]:
-        """As `committed`, without the partitions that have no commit."""
         query = "SELECT partition, next FROM commits WHERE grp = ? AND topic = ?"
-        return dict(self._database.read(lambda connection: connection.execute(query, (group, topic)).fetchall()))
+        found = self._database.read(lambda connection: connection.execute(query, (group, topic)).fetchall())
+        return dict.fromkeys(range(len(self._topic(topic).numbers)), 0) | dict(found)
 
     def mark(self, group: str, topic: Name, done: Mapping[int, int]) -> None:
         rows = [(group, topic, partition, offset) for partition, offset in done.items()]
@@ -232,12 +229,19 @@ class _FileMember:
                 raise LogUnavailable(f"{error.filename}: {error.strerror}") from error
             if held:
                 # Read only now that nobody else can commit.
-                committed = self._log.commits(self._group, self._topic).get(partition)
-                start = self._log.spans(self._topic)[partition].start
-                self._positions[partition] = start if committed is None else committed
+                self._positions[partition] = self._log.committed(self._group, self._topic)[partition]
 
     def commit(self, done: Mapping[int, int]) -> None:
         self._log.mark(self._group, self._topic, {p: offset for p, offset in done.items() if p in self._positions})
+
+    def pass_gap(self) -> int:
+        starts = {partition: span.start for partition, span in self._log.spans(self._topic).items()}
+        gone = {p: starts[p] - place for p, place in self._positions.items() if place < starts[p]}
+        if not gone:
+            raise no_gap_to_pass(self._topic)
+        self.commit({p: starts[p] for p in gone})
+        self._positions.update({p: starts[p] for p in gone})
+        return sum(gone.values())
 
     def close(self) -> None:
         self._positions.clear()

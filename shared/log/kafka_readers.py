@@ -16,7 +16,7 @@ from kafka.structs import OffsetAndMetadata
 
 from shared.log import LogUnavailable, Record, Span
 from shared.log.kafka_clients import ANSWER_S, CONNECT_S, Cluster, as_log_errors
-from shared.log.rules import first_positions
+from shared.log.rules import first_positions, no_gap_to_pass
 from shared.topics import Name
 
 _JOIN_S: Final = 1.0
@@ -140,7 +140,9 @@ class KafkaMember(_Consumption):
             try:
                 found = self._polled(consumer, limit, seconds)
             except errors.NoOffsetForPartitionError as error:
-                self._begin(consumer, list(error.args[0]))
+                for partition in error.args[0]:  # the group never committed in them
+                    with suppress(ValueError):  # taken away in the meantime
+                        consumer.seek(partition, 0)
                 found = self._polled(consumer, limit, seconds)
         for record in found:
             epoch = -1 if record.leader_epoch is None else record.leader_epoch
@@ -173,6 +175,24 @@ class KafkaMember(_Consumption):
                 if self._uncommitted[partition] is offset:
                     del self._uncommitted[partition]
 
+    def pass_gap(self) -> int:
+        return self._thread.submit(self._pass_gap).result()
+
+    def _pass_gap(self) -> int:
+        consumer = self._consumer or self._connect()
+        gone = 0
+        with as_log_errors():
+            starts = consumer.beginning_offsets(list(consumer.assignment()), timeout_ms=int(ANSWER_S * 1000))
+            for partition, start in starts.items():
+                place = consumer.position(partition, timeout_ms=int(ANSWER_S * 1000))
+                if place is not None and place < start:
+                    consumer.seek(partition, start)
+                    self._uncommitted[partition] = OffsetAndMetadata(start, "", -1)
+                    gone += start - place
+        if not gone:
+            raise no_gap_to_pass(self._topic)
+        return gone
+
     def close(self) -> None:
         self._thread.submit(self._commit)
         self._thread.submit(super().close)
@@ -189,13 +209,6 @@ class KafkaMember(_Consumption):
             raise LogUnavailable(f"topic {self._name}: no broker knows its partitions yet")
         self._consumer = consumer
         return consumer
-
-    def _begin(self, consumer: KafkaConsumer, partitions: list[TopicPartition]) -> None:
-        """Where the group never committed, start at the partition's start."""
-        starts = consumer.beginning_offsets(partitions, timeout_ms=int(ANSWER_S * 1000))
-        for partition, offset in starts.items():
-            with suppress(errors.IllegalStateError, AssertionError):  # taken away in the meantime
-                consumer.seek(partition, offset)
 
 
 _NOT_OURS_ANY_MORE: Final = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 from shared.log import Position, Record, Span
-from shared.log.rules import check_position, check_sizes, check_topic, first_positions
+from shared.log.rules import check_position, check_sizes, check_topic, first_positions, no_gap_to_pass
 from shared.topics import Entry, Name, Topic
 
 
@@ -103,9 +103,9 @@ class _MemoryReader:
             start = log._starts[self._topic, partition]  # pyright: ignore[reportPrivateUsage]
             records = log._records[self._topic, partition]  # pyright: ignore[reportPrivateUsage]
             check_position(Position(self._topic, partition, offset), Span(start, start + len(records)))
-            taken = records[offset - start : offset - start + limit - len(found)]
-            positions[partition] = offset + len(taken)
-            found += taken
+            found += records[offset - start : offset - start + limit - len(found)]
+        for record in found:  # only now: a gap in the last partition must not cost what the first has given
+            positions[record.partition] = record.offset + 1
         return found
 
     def close(self) -> None:
@@ -128,10 +128,7 @@ class _MemoryMember:
             owner = owners.setdefault((self._group, self._topic, partition), self._reader)
             if owner is self._reader and partition not in self._held:
                 committed = self._log._committed[self._group, self._topic]  # pyright: ignore[reportPrivateUsage]
-                self._held[partition] = committed.get(
-                    partition,
-                    self._log._starts[self._topic, partition],  # pyright: ignore[reportPrivateUsage]
-                )
+                self._held[partition] = committed.get(partition, 0)
         return self._held
 
     def poll(self, limit: int, timeout: float) -> Sequence[Record]:
@@ -141,6 +138,15 @@ class _MemoryMember:
         with self._log._changed:  # pyright: ignore[reportPrivateUsage]
             committed = self._log._committed[self._group, self._topic]  # pyright: ignore[reportPrivateUsage]
             committed.update({p: offset for p, offset in done.items() if p in self._held})
+
+    def pass_gap(self) -> int:
+        starts = {partition: span.start for partition, span in self._log.spans(self._topic).items()}
+        gone = {p: starts[p] - place for p, place in self._held.items() if place < starts[p]}
+        if not gone:
+            raise no_gap_to_pass(self._topic)
+        self._held.update({p: starts[p] for p in gone})
+        self.commit({p: starts[p] for p in gone})
+        return sum(gone.values())
 
     def close(self) -> None:
         owners = self._log._owners  # pyright: ignore[reportPrivateUsage]

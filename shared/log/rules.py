@@ -48,5 +48,9 @@ def check_position(position: Position, span: Span) -> None:
         )
 
 
+def no_gap_to_pass(topic: Name) -> LogGap:
+    return LogGap(f"{topic}: no place is below the first record kept; this gap is another one")
+
+
 def _span(retention: timedelta | None) -> str:
     return "for ever" if retention is None else str(retention)

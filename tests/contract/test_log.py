@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -404,6 +405,69 @@ def test_a_group_whose_place_retention_has_passed_is_told_so(backend: Backend) -
     with pytest.raises(LogGap):
         take(late, 1)
     late.close()
+
+
+def test_a_member_that_may_passes_over_what_has_expired_and_says_how_much_that_was(backend: Backend) -> None:
+    log = backend.open()
+    log.ensure([CAPTURES])
+    sent = log.append([Entry(Name.CAPTURES_BULK, str(i).encode(), str(i).encode()) for i in range(40)])
+    held = Counter(position.partition for position in sent)
+    (begun, _), (never, _) = held.most_common(2)
+    member = log.join("g", Name.CAPTURES_BULK)
+    take(member, 40)
+    member.commit({begun: 1})
+    member.close()
+    backend.expire(Name.CAPTURES_BULK, begun, 3)
+    backend.expire(Name.CAPTURES_BULK, never, 2)
+
+    late = log.join("g", Name.CAPTURES_BULK)
+    found: list[int] = []
+    gone: list[int] = []
+
+    def poll() -> bool:
+        try:
+            found.extend(numbers(late.poll(40, 0.1)))
+        except LogGap:
+            gone.append(late.pass_gap())
+        return len(found) >= 40 - 3 - 2
+
+    until(poll)
+    late.close()
+    assert gone == [(3 - 1) + (2 - 0)]
+    assert len(set(found)) == len(found) == 40 - 3 - 2
+    # The new places are the group's: who comes next is told of no gap.
+    after = backend.open().join("g", Name.CAPTURES_BULK)
+    assert len(take(after, 40 - 3 - 2)) == 40 - 3 - 2
+    after.close()
+
+
+def test_a_member_goes_on_in_a_partition_of_which_everything_has_expired(backend: Backend) -> None:
+    log = backend.open()
+    log.ensure([CAPTURES])
+    partition = log.append(entries(3, name=Name.CAPTURES_BULK))[0].partition
+    backend.expire(Name.CAPTURES_BULK, partition, 3)
+    member = log.join("g", Name.CAPTURES_BULK)
+    with pytest.raises(LogGap):
+        take(member, 1)
+
+    assert member.pass_gap() == 3
+
+    log.append(entries(1, name=Name.CAPTURES_BULK, first=3))
+    assert numbers(take(member, 1)) == [3]
+    member.close()
+
+
+def test_a_place_beyond_the_end_is_a_gap_that_is_not_passed(backend: Backend) -> None:
+    log = backend.open()
+    log.ensure([GALLERY])
+    log.append(entries(3))
+    log.mark("g", Name.GALLERY, {0: 100})
+    member = log.join("g", Name.GALLERY)
+    with pytest.raises(LogGap):
+        take(member, 1)
+    with pytest.raises(LogGap, match="another"):
+        member.pass_gap()
+    member.close()
 
 
 # ---- processes

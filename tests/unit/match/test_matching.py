@@ -176,6 +176,54 @@ def test_verification_takes_the_best_of_all_active_references_of_the_person() ->
     assert m.answer(verify(6, "ada", template(2))).outcome == Verified(False)
 
 
+def test_nobody_is_verified_against_or_searched_with_inactive_encounters_only_and_the_answer_says_so() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)], active=False))
+    for event in (verify(2, "ada", template(1)), ProbeChosen(request(3), Identify("ALL", 10), "ada")):
+        outcome = m.answer(event).outcome
+        assert isinstance(outcome, Unknown)
+        assert "no active encounter" in outcome.message
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        EncounterActivated(request(3), "bea", "1", True),
+        EncounterRefiled(request(3), "bea", "1", ("visa", "police")),
+    ],
+)
+def test_who_was_inactive_or_elsewhere_when_enrolled_is_searched_for_on_coming_in(late: GalleryEvent) -> None:
+    m = matcher()
+    inactive = isinstance(late, EncounterActivated)
+    first, second, third = fold(
+        m,
+        enrolled(1, "ada", [template(1)], galleries=["visa"]),
+        enrolled(2, "bea", [template(1, 0.1)], galleries=["visa" if inactive else "elsewhere"], active=not inactive),
+        late,
+    )
+    assert isinstance(third.outcome, Changed)
+    assert [c.person_id for c in third.outcome.candidates] == ["ada"]
+    assert third.outcome.total_candidates == 1
+    assert names(first) == []
+    if not inactive:
+        assert names(second) == []
+
+
+def test_a_replacement_that_takes_back_a_change_of_status_or_galleries_is_no_repetition() -> None:
+    m = matcher()
+    fold(
+        m,
+        enrolled(1, "ada", [template(1)], digest="body"),
+        EncounterActivated(request(2), "ada", "1", False),
+        EncounterRefiled(request(3), "ada", "1", ("other",)),
+    )
+    again = enrolled(4, "ada", [template(1)], digest="body", replaces=True)
+    assert isinstance(fold(m, again)[0].outcome, Enrolled)
+    [encounter] = m.gallery.encounters_of("ada")
+    assert (encounter.active, encounter.galleries) == (True, ("all-of-us",))
+    assert isinstance(fold(m, enrolled(5, "ada", [template(1)], digest="body", replaces=True))[0].outcome, Repeated)
+
+
 def test_a_verification_that_fails_gives_no_score() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]))
@@ -222,7 +270,15 @@ def test_a_filter_lets_only_those_pass_who_have_the_field_and_the_value() -> Non
     fold(
         m,
         enrolled(1, "ada", [template(1)], document={"biographicData": {"dateOfBirth": "1985-11-30", "gender": "F"}}),
-        enrolled(2, "bob", [template(1, 0.1)], document={"biographicData": {"gender": "M"}, "encounterType": "VISA"}),
+        enrolled(
+            2,
+            "bob",
+            [template(1, 0.1)],
+            document={
+                "biographicData": {"gender": "M", "languages": ["az", "ru"], "married": True},
+                "encounterType": "VISA",
+            },
+        ),
     )
     cases: list[tuple[dict[str, object], list[str]]] = [
         ({"gender": "F"}, ["ada"]),
@@ -233,6 +289,9 @@ def test_a_filter_lets_only_those_pass_who_have_the_field_and_the_value() -> Non
         ({"encounterType": "VISA"}, ["bob"]),
         ({"biometricType": ["FACE", "IRIS"]}, ["ada", "bob"]),
         ({"biometricType": ["IRIS"]}, []),
+        ({"languages": "az"}, ["bob"]),
+        ({"languages": ["en", "ru"]}, ["bob"]),
+        ({"married": 1}, []),
     ]
     for number, (wanted, expected) in enumerate(cases):
         event = identify(10 + number, template(1), wanted=wanted)  # type: ignore[arg-type]  # JSON in the making

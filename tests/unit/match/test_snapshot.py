@@ -146,3 +146,15 @@ def test_a_half_written_generation_is_never_looked_at(tmp_path: Path) -> None:
     generation = snapshots.write(some_gallery().view(), LOG)
     shutil.copytree(generation, tmp_path / f"{99:020d}.writing")
     assert snapshots.generations() == [generation]
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_is_refused_is_set_aside_and_takes_no_place(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path)
+    for events in (5, 6):
+        snapshots.set_aside(snapshots.write(some_gallery(events).view(), "another log"))
+    (tmp_path / f"{9:020d}.writing").mkdir()
+    snapshots.sweep()
+    new = snapshots.write(some_gallery(2).view(), LOG)
+    assert snapshots.generations() == [new]
+    assert not list(tmp_path.glob("*.writing"))
+    assert len(list(tmp_path.glob("*.refused"))) == 2

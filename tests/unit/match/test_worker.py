@@ -16,8 +16,17 @@ from services.match.snapshot import Snapshots
 from services.match.worker import Worker
 from shared.biometrics import Template
 from shared.envelope import decode, encode
-from shared.events import DeadLettered, Decided, EncounterRemoved, Event, Identified, PersonRemoved, ProbeExtracted
-from shared.log import LogGap, LogUnavailable, Position
+from shared.events import (
+    DeadLettered,
+    Decided,
+    EncounterRemoved,
+    Enrolled,
+    Event,
+    Identified,
+    PersonRemoved,
+    ProbeExtracted,
+)
+from shared.log import LogGap, LogUnavailable, Position, Span
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Name, entry
 from tests.facts import enrolled, identify, request, template, verify
@@ -64,7 +73,7 @@ def test_a_probe_is_answered_from_everything_that_was_on_the_log_before_it() -> 
     worker = a_worker(log)
     drain(worker)
     put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(600)), identify(1000, template(599)))
-    worker._answer(log.join("other", Name.PROBES).poll(10, 0))  # pyright: ignore[reportPrivateUsage]  # probes first
+    worker.run_once(0)  # folds one batch, finds the probe, and must not answer before it has folded the rest
     answer = decode(decisions(log)["r-1000"])
     assert isinstance(answer, Decided)
     assert answer.as_of == 600
@@ -261,3 +270,75 @@ def test_a_probe_without_templates_is_poison() -> None:
     put(log, enrolled(1, "ada", [template(1)]), ProbeExtracted(probe.request, probe.question, ()))
     drain(a_worker(log))
     assert len(on(log, Name.DEAD_LETTERS)) == 1
+
+
+def test_after_a_crash_no_snapshot_is_left_that_is_ahead_of_what_was_decided(tmp_path: Path) -> None:
+    log = FlakyLog()
+    log.ensure(list(TOPICS.values()))
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(20)))
+    log.calls, log.faults = 0, {5: _Dies}
+    snapshots = Snapshots(tmp_path)
+    worker = a_worker(log, snapshots)
+    with pytest.raises(_Dies):
+        drain(worker)
+    worker.close()
+    again = a_worker(_without_members(log), snapshots)
+    drain(again)
+    assert len(decisions(log)) == 20
+    cold = Gallery()
+    replay(log, Matcher(cold, POLICY))
+    assert again.gallery.view().digest() == cold.view().digest()
+
+
+def test_a_probe_that_was_read_when_the_log_went_away_is_answered_when_it_is_back() -> None:
+    class Away(MemoryLog):
+        away = False
+
+        def spans(self, topic: Name) -> Mapping[int, Span]:
+            if self.away:
+                raise LogUnavailable("planned")
+            return super().spans(topic)
+
+    log = Away()
+    log.ensure(list(TOPICS.values()))
+    put(log, enrolled(1, "ada", [template(1)]))
+    worker = a_worker(log)
+    drain(worker)
+    put(log, verify(2, "ada", template(1)))
+    log.away = True
+    with pytest.raises(LogUnavailable):
+        worker.run_once(0)
+    log.away = False
+    drain(worker)
+    assert "r-2" in decisions(log)
+
+
+def test_probes_that_expired_while_nobody_was_there_do_not_keep_the_matcher_from_starting() -> None:
+    log = a_log()
+    put(log, enrolled(1, "ada", [template(1)]), *(verify(n, "ada", template(1)) for n in range(2, 30)))
+    drain(a_worker(log))
+    put(log, *(verify(n, "ada", template(1)) for n in range(30, 60)))
+    for partition, span in log.spans(Name.PROBES).items():
+        log.expire(Name.PROBES, partition, span.end)
+    put(log, verify("late", "ada", template(1)))
+    drain(a_worker(_without_members(log)))
+    assert "r-late" in decisions(log)
+    assert "r-40" not in decisions(log)
+
+
+def test_a_decision_too_large_for_its_topic_loses_galleries_and_then_candidates_but_not_the_true_count() -> None:
+    log = a_log()
+    galleries = [f"{n:03d}" + "g" * 190 for n in range(100)]
+    put(log, *(enrolled(n, f"p{n}", [template(1, 0.001 * n)], galleries=galleries) for n in range(400)))
+    policy = Policy(0.4, 0.5, 1000)
+    worker = Worker(log, Matcher(Gallery(), policy), None, snapshot_seconds=3600)
+    drain(worker)
+    last = decode(decisions(log)["r-399"])
+    assert isinstance(last, Decided)
+    assert isinstance(last.outcome, Enrolled)
+    assert last.outcome.total_candidates == 399
+    assert last.outcome.candidates[0].galleries == ()
+    first = decode(decisions(log)["r-1"])
+    assert isinstance(first, Decided)
+    assert isinstance(first.outcome, Enrolled)
+    assert len(first.outcome.candidates[0].galleries) == 100

@@ -39,6 +39,15 @@ def test_an_envelope_with_its_fields_in_another_order_and_spacing_is_the_same_ev
     assert decode(json.dumps(shuffled, indent=2).encode()) == event
 
 
+@pytest.mark.parametrize("name", SAMPLES)
+def test_fields_that_follow_the_data_do_no_harm(name: str) -> None:
+    envelope = json.loads(encode(SAMPLES[name]))
+    source = envelope.pop("source")
+    compact = json.dumps({**envelope, "source": source}, separators=(",", ":"), ensure_ascii=False)
+    assert decode(compact.encode()) == SAMPLES[name]
+    assert decode(encode(SAMPLES[name]) + b" \n") == SAMPLES[name]
+
+
 def test_the_schemas_and_the_asyncapi_document_in_the_repository_are_those_of_the_code() -> None:
     for path, content in describe.files().items():
         assert path.read_text() == content, f"run: python -m deploy.describe  ({path.name} is old)"
@@ -67,6 +76,10 @@ BASE = json.loads(encode(SAMPLES["encounter-removed"]))
         ({"data": BASE["data"] | {"person_id": "x" * 201}}, "person_id"),
         ({"data": BASE["data"] | {"person_id": 7}}, "person_id"),
         ({"data": BASE["data"] | {"extra": 1}}, "extra"),
+        *(
+            ({"data": BASE["data"] | {"request": BASE["data"]["request"] | {"received_at": moment}}}, "received_at")
+            for moment in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-11-22T10:00:00", "now", 7)
+        ),
     ],
 )
 def test_what_is_no_event_is_refused_with_what_is_wrong(change: dict[str, object], reason: str) -> None:
