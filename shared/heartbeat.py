@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,32 +17,43 @@ PERIOD = 1.0
 """Seconds between two reports: an officer's "not available" comes within a few of them."""
 
 
-def instance_of(service: str) -> str:
-    """Name this process among all."""
-    return f"{service}@{socket.gethostname()}:{os.getpid()}"
+def instance_of(service: str, pid: int | None = None) -> str:
+    """Name this process, or another of this machine, among all."""
+    return f"{service}@{socket.gethostname()}:{pid or os.getpid()}"
 
 
 class Heartbeat:
-    """Reports from a thread of its own what `describe` says, until closed."""
+    """Reports from a thread of its own what `describe` says, at once and once a second, until closed."""
 
-    def __init__(self, log: Log, describe: Callable[[], ServiceReported]) -> None:
+    def __init__(
+        self, log: Log, describe: Callable[[], ServiceReported], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log = log
         self._describe = describe
+        self._clock = clock
+        self._reported_at: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def reported_within(self, seconds: float) -> bool:
+        """Whether the log took a report in the last so many seconds: a disk that is full is still read, and lies."""
+        return self._reported_at is not None and self._clock() - self._reported_at < seconds
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join(timeout=2 * PERIOD)
 
     def _run(self) -> None:
-        while not self._stop.wait(PERIOD):
+        waits = 0.0
+        while not self._stop.wait(waits):
+            waits = PERIOD
             try:
                 report = replace(self._describe(), at=datetime.now(UTC))
                 self._log.append([entry(report)], timeout=PERIOD)
+                self._reported_at = self._clock()
             except LogError as error:
                 # A report that comes late is worth nothing, and its absence is what says that something is wrong.
                 logger("heartbeat").debug("not reported", error=str(error))

@@ -64,7 +64,7 @@ CANDIDATES = Histogram(
 )
 GALLERY_COUNT = Gauge(
     "eyni_gallery_count",
-    "Active references in the gallery. Compare it with the registry's count: a difference is an incident.",
+    "Active references in the gallery. Compare it with eyni_registry_count: a difference that stays is an incident.",
     registry=REGISTRY,
 )
 GALLERY_POSITION = Gauge(
@@ -94,7 +94,20 @@ OUTCOMES = Gauge(
 )
 IN_FLIGHT = Gauge(
     "eyni_captures_in_flight",
-    "Captures accepted and not yet decided. Stays above 0 with idle services: a capture is stuck; compare the lags.",
+    "Captures accepted and not yet decided: the difference of the two above, so both those that wait and those that "
+    "got lost; eyni_captures_stuck tells them apart.",
+    registry=REGISTRY,
+)
+STUCK = Gauge(
+    "eyni_captures_stuck",
+    "Captures in flight beyond all records that enroll, matchers and registry have left to do: nobody has them any "
+    "more. At least so many; exact when the lags are 0. Any is an incident (alarm on > 0): a capture expired unread or "
+    "was lost, or the registry's database was made anew after decisions had expired.",
+    registry=REGISTRY,
+)
+REGISTRY_COUNT = Gauge(
+    "eyni_registry_count",
+    "Active encounters in the registry. Compare it with eyni_gallery_count: a difference that stays is an incident.",
     registry=REGISTRY,
 )
 REQUEST_SECONDS = Histogram(

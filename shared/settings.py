@@ -282,6 +282,8 @@ class Settings(BaseSettings):
         return self.registry or f"sqlite:///{self.data.absolute() / 'registry.sqlite'}"
 
     def shown(self) -> dict[str, str]:
-        """Every setting as text, without what is secret: for the line that a service logs at its start."""
+        """Every setting that is not as by default, without what is secret: for a service's first line."""
         secret = {"registry", "kafka_sasl_password"}
-        return {k: "***" if k in secret and v else str(v) for k, v in self.model_dump().items()}
+        fields = type(self).model_fields
+        changed = {k: v for k, v in self.model_dump().items() if v != fields[k].get_default(call_default_factory=True)}
+        return {k: "***" if k in secret else str(v) for k, v in changed.items()}

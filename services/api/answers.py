@@ -66,8 +66,10 @@ def decided(decision: Decided) -> Answer:
     match decision.outcome:
         case Enrolled() as enrolled:
             return as_json(200, _enrolled(enrolled, decision), position)
-        case Changed():
-            return Answer(204, headers=position)
+        case Changed() as changed:
+            # A 204 has no body: identify by the encounter's id says who they are.
+            others = changed.total_candidates
+            return Answer(204, headers=position | ({"Eyni-Total-Candidates": str(others)} if others else {}))
         case Verified(match=match, score=score):
             scores = {} if not match or score is None else {"scores": [{"score": score, "biometricType": "FACE"}]}
             return as_json(200, {"decision": match, **scores}, position)

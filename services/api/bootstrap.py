@@ -1,5 +1,6 @@
 """Wires the api: log, registry, follower, courier, HTTP; proves that the log takes records before it serves."""
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Generator
@@ -55,15 +56,9 @@ def run(settings: Settings, stop: threading.Event) -> None:
         front = Front()
         # The port opens at once: who asks while the log is away is told so, not turned away.
         parts.enter_context(listening(settings, front, failed))
-        instance = instance_of("api")
         found: list[Registry] = []
-        if _until(stop, lambda: _prove(log, instance)) and _until(
-            stop, lambda: found.append(Registry(settings.registry_url))
-        ):
+        if _until(stop, lambda: _prove(log)) and _until(stop, lambda: found.append(Registry(settings.registry_url))):
             desk = parts.enter_context(running(settings, log, found[0], failed))
-            heartbeat = Heartbeat(log, lambda: _report(instance, desk.follower))
-            heartbeat.start()
-            parts.callback(heartbeat.close)
             front.open(create_app(desk, checks))
             stop.wait()
             # Calls in progress end while everything that they need is still there.
@@ -76,7 +71,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
 def running(
     settings: Settings, log: Log, registry: Registry, failed: Callable[[BaseException], None] | None = None
 ) -> Generator[Desk]:
-    """Run follower and courier over a log whose topics exist, and hand out the desk; closes the registry too."""
+    """Run follower, courier and heartbeat over a log whose topics exist, hand out the desk; closes the registry too."""
     with ExitStack() as parts:
         parts.callback(registry.close)
         waiting, tasks = Waiting(), Tasks(registry.engine)
@@ -88,7 +83,11 @@ def running(
         courier = Courier(registry, tasks, egress, on_failure=failed)
         courier.start()
         parts.callback(courier.close)
-        yield Desk(settings, log, registry, tasks, waiting, follower, egress)
+        instance = instance_of("api")
+        heartbeat = Heartbeat(log, lambda: _report(instance, follower))
+        heartbeat.start()
+        parts.callback(heartbeat.close)
+        yield Desk(settings, log, registry, tasks, waiting, follower, egress, heartbeat, instance)
 
 
 def verifier(settings: Settings) -> Verifier:
@@ -137,7 +136,7 @@ def listening(settings: Settings, front: Front, failed: Callable[[BaseException]
             timeout_graceful_shutdown=GRACE,
         )
     )
-    sock = socket.create_server((settings.api_host, settings.api_port))
+    sock = _bound(settings)
 
     def serve() -> None:
         try:
@@ -164,9 +163,26 @@ def listening(settings: Settings, front: Front, failed: Callable[[BaseException]
         sock.close()
 
 
-def _prove(log: Log, instance: str) -> None:
+def _bound(settings: Settings) -> socket.socket:
+    """Take the port, or say which setting to change: another server there would answer in our name."""
+    host, port = settings.api_host, settings.api_port
+    try:
+        sock = socket.create_server((host, port))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            text = f"EYNI_API_PORT: port {port} of {host} is taken by another process; stop it, or choose another port"
+        else:
+            text = f"EYNI_API_HOST, EYNI_API_PORT: cannot listen on {host}, port {port}: {error.strerror}"
+        raise ValueError(text) from None
+    # An answer is written in two parts; without this the second waits 40 ms for the first to be acknowledged. Accepted
+    # sockets inherit it (Linux, macOS); asyncio sets it itself only on sockets that name their protocol.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _prove(log: Log) -> None:
     log.ensure(list(TOPICS.values()))
-    report = ServiceReported("api", instance, datetime.now(UTC), ready=False, detail="starting")
+    report = ServiceReported("api", instance_of("api"), datetime.now(UTC), ready=False, detail="starting")
     log.append([entry(report)], timeout=5.0)
 
 

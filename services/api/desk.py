@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 from uuid import uuid4
 
 import anyio.to_thread
@@ -24,14 +24,23 @@ from services.api.routing import respond
 from services.api.tasks import Task, Tasks
 from services.api.waiting import Waiting
 from shared.encounters import Encounter
-from shared.events import Decided, Enrolled, Repeated
+from shared.events import CaptureReceived, Decided, Enrolled, ProbeChosen, Repeated
+from shared.heartbeat import Heartbeat
 from shared.log import Log
 from shared.settings import Settings
 from shared.topics import entry
 
-MATCHER_SECONDS: Final = 10.0
-"""A matcher that has not said "ready" for this long (heartbeats come every second) is not available: an officer gets
+HEARD_SECONDS: Final = 10.0
+"""A service that has not said "ready" for this long (heartbeats come every second) is not available: an officer gets
 his clear answer at once instead of after the time-out."""
+
+Needs = tuple[Literal["enroll", "match"], ...]
+NOBODY: Final[Needs] = ()
+"""The registry answers."""
+MATCHER: Final[Needs] = ("match",)
+"""The matcher decides, on what is on the log already."""
+EXTRACTOR: Final[Needs] = ("enroll", "match")
+"""The matcher decides, on what enroll makes of the pictures."""
 
 FORGOTTEN: Final = timedelta(minutes=5)
 """A decision missing for longer than this is not late but gone (kept for weeks, then only the encounter is)."""
@@ -53,12 +62,15 @@ class Desk:
     waiting: Waiting
     follower: Follower
     egress: Egress
+    heartbeat: Heartbeat
+    instance: str
+    """This process's name in its reports."""
     _looking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS), repr=False)
     _appending: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS), repr=False)
 
-    async def serve(self, call: Call, work: Callable[[], Answer | Accepted], *, decides: bool = False) -> Response:
-        """Answer a call. `decides`: the answer is the matcher's, so that without one there is none at once."""
-        self._require(matcher=decides and call.callback is None)
+    async def serve(self, call: Call, work: Callable[[], Answer | Accepted], *, needs: Needs = NOBODY) -> Response:
+        """Answer a call. `needs`: whose work the answer is, so that without them there is none at once."""
+        self._require(needs if call.callback is None else NOBODY)
         if call.callback is None:
             done = await self.look(work)
             return respond(done if isinstance(done, Answer) else await self._decide(call, done))
@@ -81,17 +93,18 @@ class Desk:
         """Run what asks the database in a thread."""
         return await anyio.to_thread.run_sync(work, limiter=self._looking)
 
-    def _require(self, *, matcher: bool) -> None:
+    def _require(self, needs: Needs) -> None:
         if not (self.follower.healthy and self.follower.caught_up):
             raise Refusal(
                 Code.NOT_READY,
                 "the registry is behind the log, so an answer could be out of date; send again in some seconds",
             )
-        if matcher and self.follower.matcher_ready(MATCHER_SECONDS) is None:
+        missing = [service for service in needs if self.follower.ready(service, HEARD_SECONDS) is None]
+        if missing:
             raise Refusal(
                 Code.NOT_READY,
-                "not available: no matcher is ready; nothing was accepted. Send again, or give a callback to be "
-                "answered when there is one",
+                f"not available: no process of {' and '.join(missing)} is ready; nothing was accepted. Send again, or "
+                "give a callback to be answered when there is one",
             )
 
     # ---- answering in the response
@@ -116,11 +129,7 @@ class Desk:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            raise Refusal(
-                Code.LATE,
-                f"accepted, but not decided within {self.settings.answer_timeout:g} s; send the same again: what has "
-                "ids of its own or an Idempotency-Key is not done twice",
-            ) from None
+            raise _late(accepted, self.settings.answer_timeout) from None
         finally:
             self.waiting.forget(accepted.request_id, future)
 
@@ -173,3 +182,18 @@ class Desk:
                 lambda: self.tasks.finish(task.task_id, answer.status, answer.content_type, answer.body, answer.headers)
             )
         return answers.as_json(202, {"taskId": task.task_id})
+
+
+def _late(accepted: Accepted, seconds: float) -> Refusal:
+    """Say what to do where there is no decision yet: a question or an enrolment may be repeated, a change may not."""
+    if accepted.event is None or isinstance(accepted.event, CaptureReceived | ProbeChosen):
+        return Refusal(
+            Code.LATE,
+            f"accepted, but not decided within {seconds:g} s; send the same again: what has ids of its own or an "
+            "Idempotency-Key is not done twice",
+        )
+    return Refusal(
+        Code.LATE,
+        f"accepted, but not known to be done within {seconds:g} s: it may have been done, or will be; read what it "
+        "changes before sending it again, for once it is done the same again is 404 or 409, or undoes a later change",
+    )

@@ -54,7 +54,7 @@ class Code(IntEnum):
     NOT_READY = 50302
     """Matcher or registry cannot answer now; nothing was accepted. Send again."""
     LATE = 50303
-    """Accepted, and not decided in time. Send the same again: what has ids is not done twice."""
+    """Accepted, and not decided in time. Send the same again: what has ids is not done twice. Before a change, read."""
 
 
 RETRY_AFTER: Final = "5"

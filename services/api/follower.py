@@ -16,6 +16,7 @@ from services.api.waiting import Waiting
 from shared import metrics
 from shared.envelope import MalformedEvent, decode
 from shared.events import DeadLettered, Decided, Event, GalleryEvent, ServiceReported
+from shared.lag import lag
 from shared.log import Log, LogError, LogGap, LogUnavailable, Reader, Record
 from shared.logs import logger
 from shared.topics import Name
@@ -89,13 +90,13 @@ class Follower:
         oldest = self._clock() - _SILENT
         return {name: report for name, (heard, report) in self._reports.copy().items() if heard >= oldest}
 
-    def matcher_ready(self, within_seconds: float) -> ServiceReported | None:
-        """Return the report of a matcher that, when last heard (so many seconds ago at most), was ready; else None."""
+    def ready(self, service: str, within_seconds: float) -> ServiceReported | None:
+        """Return the report of a service that, when last heard (so many seconds ago at most), was ready; else None."""
         oldest = self._clock() - within_seconds
         ready = [
             (heard, report)
             for heard, report in self._reports.copy().values()
-            if report.service == "match" and report.ready and heard >= oldest
+            if report.service == service and report.ready and heard >= oldest
         ]
         return max(ready, key=lambda pair: pair[0])[1] if ready else None
 
@@ -252,12 +253,12 @@ class Follower:
         """See once a second where the log ends, and note when all of that is applied."""
         now = self._clock()
         if self._measured_at is None or now - self._measured_at >= _MEASURE:
-            ends: _Ends = {topic: {p: s.end for p, s in self._log.spans(topic).items()} for topic in _FOLLOWED}
+            spans = {topic: self._log.spans(topic) for topic in _FOLLOWED}
+            ends: _Ends = {topic: {p: span.end for p, span in found.items()} for topic, found in spans.items()}
             self._measured_at = now
             self._goal = self._goal or (now, ends)
-            for topic, wanted in ends.items():
-                lag = sum(max(0, end - self._next[topic].get(p, 0)) for p, end in wanted.items())
-                metrics.LAG.labels("registry", topic).set(lag)
+            for topic, found in spans.items():
+                metrics.LAG.labels("registry", topic).set(lag(found, self._next[topic]))
         if self._goal is not None and all(self._reached(topic, wanted) for topic, wanted in self._goal[1].items()):
             self._complete_at, self._goal = self._goal[0], None
 

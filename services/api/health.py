@@ -13,12 +13,17 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.exposition import generate_latest
 
 from services.api import answers
-from services.api.desk import MATCHER_SECONDS, Desk
+from services.api.desk import HEARD_SECONDS, Desk
 from services.api.routing import respond
 from services.api.tables import RegistryUnavailable
 from shared import metrics
-from shared.log import LogUnavailable
+from shared.lag import lag
+from shared.log import Log, LogUnavailable
 from shared.topics import Group, Name
+
+APPEND_SECONDS: Final = 5.0
+"""The log takes no records once none of the api's own reports (one a second) got there for so long: a full disk is
+still read, and everything else looks well."""
 
 _CAPTURES: Final = (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)
 _LAGS: Final = (
@@ -27,6 +32,10 @@ _LAGS: Final = (
     (Group.MATCH, Name.PROBES),
     (Group.FOLD, Name.GALLERY),
 )
+"""Who works on what, in the order in which a capture passes."""
+_ENDS: Final = (Name.DECISIONS, Name.DEAD_LETTERS)
+"""Where a capture's way ends, for the registry to count."""
+
 _scraping: Final = threading.Lock()
 
 router = APIRouter(include_in_schema=False)
@@ -49,13 +58,14 @@ async def readyz(request: Request) -> Response:
     """Whether a synchronous call would be served now, and what is missing if not."""
     state = readiness(_desk(request))
     ready = not state["missing"]
-    return respond(answers.as_json(200 if ready else 503, {"ready": ready, **state}))
+    return respond(
+        answers.as_json(200 if ready else 503, {"ready": ready, "instance": _desk(request).instance, **state})
+    )
 
 
 def readiness(desk: Desk) -> Mapping[str, object]:
     """Say what is there and, in words, what is missing."""
     follower = desk.follower
-    matcher = follower.matcher_ready(MATCHER_SECONDS)
     services: dict[str, list[dict[str, object]]] = {"match": [], "enroll": []}
     for report in follower.reports().values():
         if report.service in services:
@@ -72,8 +82,9 @@ def readiness(desk: Desk) -> Mapping[str, object]:
     missing = {
         "log or database do not answer": follower.healthy,
         "the registry is behind the log": follower.caught_up,
-        "no matcher is ready": matcher is not None,
-        "no enroll process is ready": any(s["ready"] for s in services["enroll"]),
+        "the log takes no records": desk.heartbeat.reported_within(APPEND_SECONDS),
+        "no matcher is ready": follower.ready("match", HEARD_SECONDS) is not None,
+        "no enroll process is ready": follower.ready("enroll", HEARD_SECONDS) is not None,
     }
     return {"missing": [name for name, there in missing.items() if not there], "services": services}
 
@@ -94,24 +105,40 @@ async def show_metrics(request: Request) -> Response:
 
 
 def scrape(desk: Desk) -> bytes:
-    """Return all metrics, with what is counted on the log and in the registry measured now.
-
-    In one go, and outcomes before captures: so that accepted = outcomes + in flight in every scrape (I18), and a
-    capture that is decided meanwhile is in flight, never missing.
-    """
+    """Return all metrics, with what is counted on the log and in the registry measured now."""
     with _scraping:
         try:
-            outcomes = desk.registry.outcome_counts()
-            accepted = sum(span.end for topic in _CAPTURES for span in desk.log.spans(topic).values())
-            for outcome, count in outcomes.items():
-                metrics.OUTCOMES.labels(outcome).set(count)
-            metrics.ACCEPTED.set(accepted)
-            metrics.IN_FLIGHT.set(accepted - sum(outcomes.values()))
-            for group, topic in _LAGS:
-                done = desk.log.committed(group, topic)
-                ends = {p: span.end for p, span in desk.log.spans(topic).items()}
-                metrics.LAG.labels(group, topic).set(sum(max(0, end - done.get(p, 0)) for p, end in ends.items()))
+            _measure(desk)
         except (LogUnavailable, RegistryUnavailable):
             # The last figures stay; this counter is what says that they are old.
             metrics.LOG_ERRORS.labels("scrape").inc()
         return generate_latest(metrics.REGISTRY)
+
+
+def _measure(desk: Desk) -> None:
+    """Count captures and what is left to do, in the order in which a capture passes, its outcome last.
+
+    What a service has done is on the next topic before it says so. So at each look, a capture that was accepted before
+    the first is among the records left, or further down, or has its outcome: one that is nowhere has got lost.
+    Everything accepted is counted once more after the outcomes, so that accepted = outcomes + in flight in every scrape
+    (I18), and a capture that is decided meanwhile is in flight, never missing.
+    """
+    log, registry = desk.log, desk.registry
+    before, left = _accepted(log), 0
+    for group, topic in _LAGS:
+        behind = lag(log.spans(topic), log.committed(group, topic))
+        metrics.LAG.labels(group, topic).set(behind)
+        left += behind
+    left += sum(lag(log.spans(topic), registry.positions(topic)) for topic in _ENDS)
+    outcomes = registry.outcome_counts()
+    accepted, ended = _accepted(log), sum(outcomes.values())
+    for outcome, count in outcomes.items():
+        metrics.OUTCOMES.labels(outcome).set(count)
+    metrics.ACCEPTED.set(accepted)
+    metrics.IN_FLIGHT.set(accepted - ended)
+    metrics.STUCK.set(max(0, before - ended - left))
+    metrics.REGISTRY_COUNT.set(registry.active_count())
+
+
+def _accepted(log: Log) -> int:
+    return sum(span.end for topic in _CAPTURES for span in log.spans(topic).values())

@@ -50,11 +50,14 @@ DOCUMENT_BYTES: Final = 2**20
 FILTER_BYTES: Final = 64 * 1024
 """Most JSON of a filter: each field of it is looked up in every candidate."""
 
+URGENT: Final = 5
+"""Priorities from here on go to `captures-urgent`: the upper half of OSIA's 0 to 9."""
+
 PRIORITIES: Final[Mapping[str, int]] = {"verify": 9, "compare": 9, "identify": 4, "enrol": 0}
 """Where the caller gives none: an officer waits for a verification, nobody stands at the desk for an enrolment."""
 
-URGENT: Final = 5
-"""Priorities from here on go to `captures-urgent`: the upper half of OSIA's 0 to 9."""
+IDENTIFY_NOW: Final = URGENT
+"""An identification's where the caller gives neither a priority nor a callback: somebody waits."""
 
 _IDS: Final = UUID("5d4d2b5e-3c0e-5a77-9a5e-0b1f4c1b7e11")
 """Namespace of the ids that an Idempotency-Key fixes. Never change it: re-sends would enrol twice."""
@@ -133,8 +136,11 @@ class Requests:
         # What is wrong at sight comes before what the registry knows, whatever is enrolled.
         _check(body.biometricData, "body biometricData")
         document = _document(body)
+        active, galleries = body.status == "ACTIVE", tuple(body.galleries)
         present = self.registry.encounter(key)
-        if present is not None and present.body_digest == digest:
+        # A replacement may also take back a change of status or galleries (`shared.encounters` has the same rule).
+        restores = replaces and present is not None and (present.active, present.galleries) != (active, galleries)
+        if present is not None and present.body_digest == digest and not restores:
             return Accepted(present.request_id, None, known=present)
         if present is not None and not replaces:
             raise Refusal(
@@ -147,9 +153,9 @@ class Requests:
         purpose = Enrol(
             person_id=key.person_id,
             encounter_id=key.encounter_id,
-            galleries=tuple(body.galleries),
+            galleries=galleries,
             body_digest=digest,
-            active=body.status == "ACTIVE",
+            active=active,
             replaces=replaces,
             document=document,
         )
@@ -223,7 +229,10 @@ class Requests:
         against: tuple[Sample, ...] = (),
     ) -> Accepted:
         request = call.request(CAPTURE_PREFIX)
-        priority = PRIORITIES[purpose.kind] if call.priority is None else call.priority
+        usual = PRIORITIES[purpose.kind]
+        if isinstance(purpose, Identify) and call.callback is None:
+            usual = IDENTIFY_NOW
+        priority = usual if call.priority is None else call.priority
         event = CaptureReceived(request, purpose, samples, against)
         return Accepted(request.request_id, event, urgent=priority >= URGENT)
 

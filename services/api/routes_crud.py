@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Header, Query, Response
 
 from services.api import answers
+from services.api.desk import EXTRACTOR, MATCHER
 from services.api.errors import Code, Refusal
 from services.api.parameters import (
     Addressed,
@@ -77,7 +78,7 @@ async def createEncounterNoIds(
     algorithm: Algorithm = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    return await desk.serve(call, lambda: requests.enrol(call, body, None, None, key), decides=True)
+    return await desk.serve(call, lambda: requests.enrol(call, body, None, None, key), needs=EXTRACTOR)
 
 
 @operation(
@@ -100,7 +101,7 @@ async def createEncounterNoId(
     algorithm: Algorithm = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    return await desk.serve(call, lambda: requests.enrol(call, body, personId, None, key), decides=True)
+    return await desk.serve(call, lambda: requests.enrol(call, body, personId, None, key), needs=EXTRACTOR)
 
 
 @operation(
@@ -144,7 +145,7 @@ async def createEncounter(
     body: Encounter,
     algorithm: Algorithm = None,
 ) -> Response:
-    return await desk.serve(call, lambda: requests.enrol(call, body, personId, encounterId), decides=True)
+    return await desk.serve(call, lambda: requests.enrol(call, body, personId, encounterId), needs=EXTRACTOR)
 
 
 @operation(
@@ -188,11 +189,11 @@ async def updateEncounter(
     body: Encounter,
     algorithm: Algorithm = None,
 ) -> Response:
-    return await desk.serve(call, lambda: requests.replace(call, body, personId, encounterId), decides=True)
+    return await desk.serve(call, lambda: requests.replace(call, body, personId, encounterId), needs=EXTRACTOR)
 
 
 async def _change(desk: DeskOf, call: Call, request: Request, event: Event) -> Response:
-    return await desk.serve(call, lambda: Accepted(request.request_id, event), decides=True)
+    return await desk.serve(call, lambda: Accepted(request.request_id, event), needs=MATCHER)
 
 
 @operation(

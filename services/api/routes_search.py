@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 
+from services.api.desk import EXTRACTOR, MATCHER
 from services.api.errors import Code, Refusal
 from services.api.parameters import (
     AccuracyLevel,
@@ -67,7 +68,9 @@ async def identify(
     serviceLevel: ServiceLevel = None,
 ) -> Response:
     _no_level(accuracyLevel)
-    return await desk.serve(call, lambda: requests.identify(call, galleryId, body, maxNbCand, threshold), decides=True)
+    return await desk.serve(
+        call, lambda: requests.identify(call, galleryId, body, maxNbCand, threshold), needs=EXTRACTOR
+    )
 
 
 def _chosen(requests: Requests, call: Call, question: Identify, personId: str, encounterId: str | None) -> Accepted:
@@ -101,7 +104,7 @@ async def identifyFromId(
 ) -> Response:
     _no_level(accuracyLevel)
     question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
-    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, None), decides=True)
+    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, None), needs=MATCHER)
 
 
 @operation(
@@ -130,7 +133,7 @@ async def identifyFromEncounterId(
 ) -> Response:
     _no_level(accuracyLevel)
     question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
-    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, encounterId), decides=True)
+    return await desk.serve(call, lambda: _chosen(requests, call, question, personId, encounterId), needs=MATCHER)
 
 
 @operation(
@@ -156,7 +159,7 @@ async def verifyFromId(
     serviceLevel: ServiceLevel = None,
 ) -> Response:
     _no_level(accuracyLevel)
-    return await desk.serve(call, lambda: requests.verify(call, galleryId, personId, body, threshold), decides=True)
+    return await desk.serve(call, lambda: requests.verify(call, galleryId, personId, body, threshold), needs=EXTRACTOR)
 
 
 @operation(
@@ -179,4 +182,4 @@ async def verifyFromBio(
     serviceLevel: ServiceLevel = None,
 ) -> Response:
     _no_level(accuracyLevel)
-    return await desk.serve(call, lambda: requests.compare(call, body, threshold), decides=True)
+    return await desk.serve(call, lambda: requests.compare(call, body, threshold), needs=EXTRACTOR)

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 from uuid import uuid4
 
 import structlog
@@ -88,6 +88,7 @@ class Route(APIRoute):
                 f"the token lacks the scope {scope}; ask your authority for one that has it",
                 {"WWW-Authenticate": f'Bearer realm="eyni", error="insufficient_scope", scope="{scope}"'},
             )
+        _check_utf8(request)
         self._check_query(request)
         if self.body_field is None:
             return await operate(request)
@@ -108,6 +109,17 @@ class Route(APIRoute):
                 )
             if names.count(name) > 1:
                 raise Refusal(Code.WRONG_SHAPE, f"query parameter {name}: is given more than once")
+
+
+def _check_utf8(request: Request) -> None:
+    """Refuse bytes that are no text: each would be read as U+FFFD, so that two ids would be one person."""
+    for where, sent in (("path", request.scope.get("raw_path") or b""), ("query", request.scope["query_string"])):
+        try:
+            unquote_to_bytes(sent).decode()
+        except UnicodeDecodeError:
+            raise Refusal(
+                Code.WRONG_SHAPE, f"{where}: percent-encodes bytes that are no UTF-8; encode its text as UTF-8 first"
+            ) from None
 
 
 def _query_params(dependant: Any) -> list[Any]:
@@ -193,7 +205,7 @@ def log_unavailable() -> Refusal:
     return Refusal(
         Code.LOG_UNAVAILABLE,
         "the log takes no records now, so nothing is known to be accepted; send the same again (what has ids of its "
-        "own or an Idempotency-Key is not done twice)",
+        "own or an Idempotency-Key is not done twice; before a deletion, merge or move, read whether it was done)",
     )
 
 

@@ -6,6 +6,7 @@ Runs in a worker that can be thrown away (`sandbox.py`). Metadata goes no furthe
 import importlib
 import io
 import math
+import re
 import warnings
 from dataclasses import dataclass, field
 from typing import Final
@@ -36,6 +37,10 @@ WORKING_SIDE: Final = 1600
 """Longest side, in pixels, of what detection and extraction see. The smallest face that is searched for
 (`faces.SMALLEST`, 8 % of the long side) is 128 pixels wide there, about what the network takes in (150)."""
 
+SCANS: Final = 32
+"""Most scans of a JPEG. Progressive ones have 10 (libjpeg), optimised ones a few more; each may be 20 bytes and costs
+up to 33 ms at 25 million pixels, so that 100 kB could keep a worker busy for minutes."""
+
 _MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
@@ -57,7 +62,12 @@ def decode(image: bytes, pixel_limit: int) -> Picture | Defect:
     try:
         # Pillow warns of damaged metadata, which is no reason to refuse, wherever warnings are errors too.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(image), formats=FORMATS) as opened:
-            return _too_large(opened.size, pixel_limit) or _several_frames(opened) or _pixels(opened)
+            return (
+                _too_large(opened.size, pixel_limit)
+                or _several_frames(opened)
+                or _too_many_scans(opened, image)
+                or _pixels(opened)
+            )
     except MemoryError:
         raise  # not about the picture's validity; the worker answers too_costly
     except Exception as error:
@@ -96,6 +106,34 @@ def _several_frames(opened: Image.Image) -> Defect | None:
         float(frames),
         1.0,
     )
+
+
+def _too_many_scans(opened: Image.Image, image: bytes) -> Defect | None:
+    scans = _scans(image) if opened.format in ("JPEG", MULTI_PICTURE) else 0
+    if scans <= SCANS:
+        return None
+    return Defect(
+        RetakeReason.TOO_COSTLY,
+        f"The picture is a JPEG of {scans} scans; at most {SCANS} are taken. Save it again, not as progressive.",
+        float(scans),
+        float(SCANS),
+    )
+
+
+def _scans(jpeg: bytes) -> int:
+    """Count the scans of a JPEG's first picture, as its decoder finds them."""
+    scans, at = 0, 2
+    while (found := _MARKER.search(jpeg, at)) is not None and (marker := jpeg[found.start() + 1]) != _END:
+        scans += marker == _SCAN
+        # A segment begins with its length, so that nothing inside (a thumbnail, say) is taken for a marker.
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return scans
+
+
+_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
+"""Not those without a segment: an escaped byte of a scan's data, TEM, a restart, SOI."""
+_SCAN: Final = 0xDA
+_END: Final = 0xD9
 
 
 def _undecodable(image: bytes, error: Exception) -> Defect:

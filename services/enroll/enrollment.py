@@ -1,19 +1,46 @@
 """The step: what a capture and its samples' extractions come to. Pure: a redelivered capture gives equal bytes."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from services.enroll.quality import Extracted
-from shared.biometrics import Template
+from shared.biometrics import ALL_GALLERIES, Template
 from shared.events import CaptureReceived, Compare, Decided, Enrol, ProbeExtracted, ReferenceEnrolled, Refused, Sample
+
+SAMPLES: Final = 20
+"""Most pictures in one set, as at the api: each costs an extraction; a visit takes one to a few."""
+
+NOT_FOR_CAPTURES: Final = "r-"
+"""The api begins the ids of calls with this that are no captures; one of that name would be missing where captures
+and their outcomes are counted (I18)."""
+
+
+def objection(capture: CaptureReceived) -> str | None:
+    """Say what is wrong with a capture that the api would have refused: others write to the topics as well."""
+    if capture.request.request_id.startswith(NOT_FOR_CAPTURES):
+        return f'request_id begins with "{NOT_FOR_CAPTURES}", which is kept for calls that are no captures'
+    if bool(capture.against) != isinstance(capture.purpose, Compare):
+        return "against goes with compare only" if capture.against else "against is empty: nothing to compare with"
+    if not capture.samples:
+        return "samples is empty: nothing to extract"
+    if (most := max(len(capture.samples), len(capture.against))) > SAMPLES:
+        return f"{most} samples; at most {SAMPLES} are taken"
+    return _objection_to(capture.purpose.galleries) if isinstance(capture.purpose, Enrol) else None
+
+
+def _objection_to(galleries: tuple[str, ...]) -> str | None:
+    if not galleries:
+        return "galleries is empty: nobody would find this person"
+    if ALL_GALLERIES in galleries:
+        return f"{ALL_GALLERIES} is no gallery to enrol in, it stands for all of them"
+    if len(set(galleries)) < len(galleries):
+        return "galleries names one twice"
+    return None
 
 
 def samples_of(capture: CaptureReceived) -> tuple[Sample, ...]:
     """Return what is to be extracted, in the order in which `conclude` wants the results."""
-    return capture.samples + _against(capture)
-
-
-def _against(capture: CaptureReceived) -> tuple[Sample, ...]:
-    return capture.against if isinstance(capture.purpose, Compare) else ()
+    return capture.samples + capture.against
 
 
 def conclude(capture: CaptureReceived, extracted: Sequence[Extracted]) -> ReferenceEnrolled | ProbeExtracted | Decided:

@@ -4,12 +4,16 @@ import numpy as np
 
 from services.enroll import decoding, faces
 from services.enroll.quality import NO_FACE, Extracted, Frame, Limits, judge, measure, refused
-from shared.biometrics import Quality, Template
+from shared.biometrics import Defect, Quality, Template
 
 
 def extract(image: bytes, pixel_limit: int, limits: Limits) -> Extracted:
     """Return the template of the one dominant face in a picture, or what is wrong with the picture."""
-    picture = decoding.decode(image, pixel_limit)
+    return describe(decoding.decode(image, pixel_limit), limits)
+
+
+def describe(picture: decoding.Picture | Defect, limits: Limits) -> Extracted:
+    """Go on from what decoding gave."""
     if not isinstance(picture, decoding.Picture):
         return refused(picture)
     found = faces.find(picture.pixels)

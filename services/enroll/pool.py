@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, NoReturn, Protocol, cast
 from pydantic import ValidationError
 
 from services.enroll import frames
-from services.enroll.quality import Extracted, refused
+from services.enroll.quality import BREAKS_DECODERS, TOO_COSTLY, Extracted, refused
 from shared import metrics
 from shared.biometrics import Defect, RetakeReason
 from shared.logs import logger
@@ -47,9 +47,9 @@ class CannotStart(RuntimeError):
 class _Lost(Exception):
     """A worker ended, was killed, or answered nonsense."""
 
-    def __init__(self, why: str, reason: RetakeReason, *, certain: bool) -> None:
+    def __init__(self, why: str, defect: Defect, *, certain: bool) -> None:
         super().__init__(why)
-        self.reason = reason
+        self.defect = defect
         self.certain = certain
         """True: the sample's doing, without a doubt."""
 
@@ -96,11 +96,11 @@ class Sandbox:
         try:
             extracted = frames.ANSWER.validate_json(answer)
         except ValidationError:
-            self._lose("answered nonsense", RetakeReason.UNDECODABLE)
+            self._lose("answered nonsense")
         if isinstance(extracted, frames.Failed):
-            self._lose(extracted.what[:200], RetakeReason.UNDECODABLE)
+            self._lose(extracted.what[:200])
         if not self._plausible(extracted):
-            self._lose("answered what no sample gives", RetakeReason.UNDECODABLE)
+            self._lose("answered what no sample gives")
         return extracted
 
     def _plausible(self, extracted: Extracted) -> bool:
@@ -131,7 +131,7 @@ class Sandbox:
         except (OSError, EOFError):
             self._lose_ended(expired.is_set(), seconds)
         except ValueError as error:
-            self._lose(str(error), RetakeReason.UNDECODABLE)
+            self._lose(str(error))
         finally:
             watchdog.cancel()
 
@@ -139,16 +139,15 @@ class Sandbox:
         self.close()
         code = self._process.returncode
         if expired:
-            raise _Lost(f"took longer than {seconds:g} s", RetakeReason.TOO_COSTLY, certain=True)
-        if code == -signal.SIGXCPU:
-            raise _Lost("used up its processor time", RetakeReason.TOO_COSTLY, certain=True)
+            raise _Lost(f"took longer than {seconds:g} s", TOO_COSTLY, certain=True)
+        if code == -signal.SIGPROF:
+            raise _Lost("used up its processor time", TOO_COSTLY, certain=True)
         costly = code == -signal.SIGKILL  # by the kernel, out of memory; or by an operator
-        reason = RetakeReason.TOO_COSTLY if costly else RetakeReason.UNDECODABLE
-        raise _Lost(f"ended with code {code}", reason, certain=False)
+        raise _Lost(f"ended with code {code}", TOO_COSTLY if costly else BREAKS_DECODERS, certain=False)
 
-    def _lose(self, why: str, reason: RetakeReason) -> NoReturn:
+    def _lose(self, why: str) -> NoReturn:
         self.close()
-        raise _Lost(why, reason, certain=False)
+        raise _Lost(why, BREAKS_DECODERS, certain=False)
 
     def close(self) -> None:
         """End the worker, whatever it is doing. May be called twice, and from another thread."""
@@ -211,7 +210,7 @@ class Pool:
                     logger("enroll").warning("extraction worker lost", why=str(lost), attempt=attempt)
                     sandbox = self._start()
                     if lost.certain or attempt == ATTEMPTS:
-                        return refused(_defect(lost.reason, self._orders.time_limit))
+                        return refused(lost.defect)
             raise AssertionError("unreachable")
         finally:
             self._idle.put(sandbox)
@@ -225,13 +224,3 @@ class Pool:
         self._threads.shutdown(wait=True)
         for sandbox in list(self._all):
             sandbox.close()
-
-
-def _defect(reason: RetakeReason, seconds: float) -> Defect:
-    if reason is RetakeReason.TOO_COSTLY:
-        return Defect(
-            reason,
-            f"The picture takes more memory, or more time than {seconds:g} s, to decode. Send a smaller or a "
-            "plainer one.",
-        )
-    return Defect(reason, "The picture cannot be decoded. Take a new one, or save it in another format.")

@@ -224,3 +224,12 @@ NO_FACE: Final = Defect(
     0.0,
     1.0,
 )
+
+TOO_COSTLY: Final = Defect(
+    RetakeReason.TOO_COSTLY,
+    "The picture takes more memory or time to decode than any camera's picture does. Send a smaller or a plainer one.",
+)
+
+BREAKS_DECODERS: Final = Defect(
+    RetakeReason.UNDECODABLE, "The picture cannot be decoded. Take a new one, or save it in another format."
+)

@@ -15,19 +15,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from services.enroll import decoding, frames
-from services.enroll.quality import Extracted, refused
-from shared.biometrics import Defect, RetakeReason
+from services.enroll.quality import TOO_COSTLY, Extracted, refused
 
 REQUEST_BYTES: Final = 64 * 2**20
 """Largest picture taken over the pipe: four times the largest capture record (`shared.topics.CAPTURE_BYTES`)."""
 
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
-
-TOO_COSTLY: Final = Defect(
-    RetakeReason.TOO_COSTLY,
-    "The picture takes more memory or time to decode than any camera's picture does. Send a smaller or a plainer one.",
-)
 
 
 def main() -> None:
@@ -96,17 +90,18 @@ def serve(requests: BinaryIO, answers: BinaryIO, orders: frames.Orders) -> None:
 
     while True:
         image = frames.read(requests, REQUEST_BYTES)
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        seconds = int(used.ru_utime + used.ru_stime + orders.time_limit) + 2
-        if hard == resource.RLIM_INFINITY or seconds < hard:
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
         try:
-            answer: Extracted | frames.Failed = extraction.extract(image, orders.pixel_limit, orders.limits)
+            # Each ends this process once it has used up so much processor time, wherever in a decoder it is.
+            signal.setitimer(signal.ITIMER_PROF, orders.decode_limit)
+            picture = decoding.decode(image, orders.pixel_limit)
+            signal.setitimer(signal.ITIMER_PROF, orders.time_limit)
+            answer: Extracted | frames.Failed = extraction.describe(picture, orders.limits)
         except MemoryError:
             answer = refused(TOO_COSTLY)
         except Exception as error:
             answer = frames.Failed(_place_of(error))
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
         frames.write(answers, frames.ANSWER.dump_json(answer))
         if isinstance(answer, frames.Failed):
             return

@@ -12,14 +12,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.enroll.enrollment import conclude, samples_of
+from services.enroll.enrollment import conclude, objection, samples_of
 from services.enroll.ledger import Ledger
 from services.enroll.pool import Extractor
 from services.enroll.quality import Extracted
 from shared import metrics
 from shared.envelope import MalformedEvent, decode
 from shared.events import CaptureReceived, DeadLettered
-from shared.log import Log, LogMisfit, LogUnavailable, Record
+from shared.log import Log, LogGap, LogMisfit, LogUnavailable, Record
 from shared.logs import logger
 from shared.topics import Entry, Name, entry
 
@@ -119,7 +119,11 @@ class Worker:
 
     def _fetch(self, lane: Name, timeout: float) -> bool:
         """Take one record off the log; False where there is none."""
-        records = self._members[lane].poll(1, timeout)
+        try:
+            records = self._members[lane].poll(1, timeout)
+        except LogGap as gap:
+            self._pass_gap(lane, gap)
+            return True
         for record in records:
             self._ledgers.setdefault((lane, record.partition), Ledger()).begin(record.offset)
             try:
@@ -130,9 +134,18 @@ class Worker:
             if not isinstance(event, CaptureReceived):
                 self._dead_letter(record, f"{type(event).__name__} is no CaptureReceived")
                 continue
+            if reason := objection(event):
+                self._dead_letter(record, reason)
+                continue
             images = deque(sample.image for sample in samples_of(event))
             self._jobs[lane].append(_Job(record, event, images))
         return bool(records)
+
+    def _pass_gap(self, lane: Name, gap: LogGap) -> None:
+        """Go on behind captures that the log forgot unread. Their people have no outcome: an operator must hear it."""
+        expired = self._members[lane].pass_gap()
+        metrics.EXPIRED.labels(lane).inc(expired)
+        logger("enroll").error("captures expired unread", topic=lane, records=expired, reason=str(gap))
 
     def _hand_out(self) -> None:
         free = self._extractor.size - sum(1 for _ in self._running())

@@ -139,12 +139,14 @@ class Client:
         self.close()
 
 
-def is_ready(url: str) -> bool:
-    """Ask /readyz once."""
+def ready_instance(url: str) -> str:
+    """Ask /readyz once, and return the name of the api process that says yes; empty where none does."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=2.0).status_code == HTTPStatus.OK
+        response = httpx.get(f"{url}/readyz", timeout=2.0)
     except httpx.TransportError:
-        return False
+        return ""
+    body = _json(response) if response.status_code == HTTPStatus.OK else None
+    return str(body.get("instance", "")) if isinstance(body, dict) else ""
 
 
 def metrics_text(url: str, token: str) -> str:

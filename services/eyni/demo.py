@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from services.eyni.client import Answer, Client, checked, is_ready
+from services.eyni.client import Answer, Client, checked, ready_instance
 from services.eyni.common import Code, Failed
 from services.eyni.people import enrolments, person_id
 from services.eyni.run import SUPERVISOR, own_command, own_environment
@@ -121,7 +121,7 @@ def _await(log: Log, settings: Settings, process: "subprocess.Popen[bytes]", pro
     while True:
         reached = max((r.as_of for r in reports(log)), default=0)
         progress.update(task, completed=reached)
-        if reached >= end and is_ready(url):
+        if reached >= end and ready_instance(url):
             return
         if process.poll() is not None or time.monotonic() > deadline:
             said = (settings.data / "up.log").read_text(errors="replace")[-2000:]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import typer
 
-from services.eyni.common import stop_on_signals
+from services.eyni.common import Code, stop_on_signals
 from shared.logs import configure, logger
 from shared.settings import Settings
 
@@ -30,7 +30,8 @@ def run(service: ServiceName, settings: Settings) -> None:
     stop = stop_on_signals()
     end_with_supervisor(stop)
     log = logger(service)
-    log.info("starting", pid=os.getpid(), log=settings.log_address, settings=settings.shown())
+    changed = {name: value for name, value in settings.shown().items() if name != "log"}
+    log.info("starting", pid=os.getpid(), log=settings.log_address, settings=changed)
     if settings.log_address.startswith("memory:"):
         log.warning("memory: is seen by this process only, and gone with it")
     try:
@@ -38,7 +39,10 @@ def run(service: ServiceName, settings: Settings) -> None:
     except ValueError as error:
         if not str(error).startswith("EYNI_"):
             raise
-        raise typer.BadParameter(str(error), param_hint="settings") from None
+        # One line among those of the other services, and the exit code by which `eyni up` knows that it will not help
+        # to start it again.
+        log.error("cannot start", reason=str(error))
+        raise typer.Exit(Code.USAGE) from None
     log.info("stopped")
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.eyni.client import Answer, Client
-from services.eyni.common import Code, NotAvailable, stop_on_signals
+from services.eyni.common import Code, Failed, NotAvailable, stop_on_signals
 from services.eyni.journal import Journal, Result
 from services.eyni.meter import meter
 
@@ -50,6 +50,21 @@ def pictures(folder: Path, part: tuple[int, int]) -> list[Path]:
     """Return the part's pictures in the folder and below it, by name."""
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return every[part[0] - 1 :: part[1]]
+
+
+def check_persons(folder: Path) -> None:
+    """Raise Failed where two pictures would be one person, whichever station's part they are in.
+
+    To name people apart only where they collide would name somebody otherwise once a file is added.
+    """
+    named: dict[str, Path] = {}
+    for path in pictures(folder, (1, 1)):
+        other = named.setdefault(person_of(path, folder), path)
+        if other is not path:
+            raise Failed(
+                f"{other.relative_to(folder)} and {path.relative_to(folder)} would both be person "
+                f"{person_of(path, folder)}; rename one. Nothing was sent"
+            )
 
 
 def person_of(path: Path, folder: Path) -> str:
@@ -157,6 +172,7 @@ class Station:
 
 def stream(plan: Plan, client: Client, journal_path: Path, as_json: bool) -> Code:
     """Run a station until its folder is sent, or Ctrl-C; print what came of it."""
+    check_persons(plan.folder)
     stop = stop_on_signals()
     console = Console(stderr=as_json)
     journal = Journal(journal_path)

@@ -17,6 +17,7 @@ from services.eyni.client import metrics_text
 from services.eyni.common import Code, opened, stop_on_signals
 from shared.envelope import MalformedEvent, decode
 from shared.events import ServiceReported
+from shared.lag import lag
 from shared.log import Log
 from shared.settings import Settings
 from shared.topics import Group, Name
@@ -59,6 +60,7 @@ class Look:
     lags: Mapping[tuple[Group, Name], int]
     latencies: tuple[Latency, ...] = ()
     in_flight: int | None = None
+    stuck: int = 0
     rates: Mapping[Name, float] = field(default_factory=dict[Name, float])
 
     def age(self, service: ServiceReported) -> float:
@@ -74,23 +76,19 @@ def look(log: Log, metrics: str, before: Look | None = None) -> Look:
     now = datetime.now(UTC)
     spans = {name: log.spans(name) for name in Name}
     ends = {name: sum(s.end for s in found.values()) for name, found in spans.items()}
-    lags = {
-        (group, name): sum(max(0, span.end - max(committed.get(p, 0), span.start)) for p, span in spans[name].items())
-        for group, name in WATCHED
-        for committed in [log.committed(group, name)]
-    }
+    lags = {(group, name): lag(spans[name], log.committed(group, name)) for group, name in WATCHED}
     rates: dict[Name, float] = {}
     if before is not None:
         seconds = max((now - before.at).total_seconds(), 1e-3)
         rates = {name: max(0, ends[name] - before.ends[name]) / seconds for name in Name}
-    flight = re.search(r"^eyni_captures_in_flight ([0-9.e+]+)", metrics, re.MULTILINE)
     return Look(
         at=now,
         services=reports(log),
         ends=ends,
         lags=lags,
         latencies=latencies(metrics),
-        in_flight=int(float(flight[1])) if flight else None,
+        in_flight=gauge(metrics, "eyni_captures_in_flight"),
+        stuck=gauge(metrics, "eyni_captures_stuck") or 0,
         rates=rates,
     )
 
@@ -120,6 +118,12 @@ def reports(log: Log, last: int = 60) -> tuple[ServiceReported, ...]:
         host = f"{report.service}@{report.instance.rpartition(':')[0]}"
         newest[host] = report
     return tuple(newest.values())
+
+
+def gauge(metrics: str, name: str) -> int | None:
+    """Read one figure off the api's metrics (Prometheus text); None where it is not there."""
+    found = re.search(rf"^{name} ([0-9.e+]+)$", metrics, re.MULTILINE)
+    return int(float(found[1])) if found else None
 
 
 _BUCKET: Final = re.compile(
@@ -172,6 +176,10 @@ def advice(now: Look) -> list[str]:
     fold = now.lags[Group.FOLD, Name.GALLERY]
     if fold > BEHIND:
         said.append(f"the matcher is {fold} records behind the gallery: answers say 'not available' until it is there.")
+    if now.stuck:
+        said.append(
+            f"{now.stuck} captures were accepted and are nowhere on their way: an incident; see eyni_captures_stuck."
+        )
     if now.ends[Name.DEAD_LETTERS]:
         said.append(
             f"{now.ends[Name.DEAD_LETTERS]} dead letters: a producer writes what is no event; see their reasons."
@@ -205,6 +213,7 @@ def as_json(now: Look) -> str:
             "per_second": {str(name): round(rate, 2) for name, rate in now.rates.items()},
             "lag": {f"{group}/{name}": lag for (group, name), lag in now.lags.items()},
             "in_flight": now.in_flight,
+            "stuck": now.stuck,
             "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
             "advice": advice(now),
         }
@@ -229,8 +238,8 @@ def drawn(now: Look) -> Rows:
         rate = f"{sum(now.rates[n] for n in names):.1f}" if now.rates else ""
         flow.add_row(title, rate, str(sum(now.ends[n] for n in names)))
     work = Table("who", "on", "records left", title="Backlog", title_justify="left")
-    for (group, name), lag in now.lags.items():
-        work.add_row(group, name, str(lag))
+    for (group, name), left in now.lags.items():
+        work.add_row(group, name, str(left))
     if now.in_flight is not None:
         work.add_row("all", "captures in flight", str(now.in_flight))
     parts: list[Table | str] = [services, flow, work]

@@ -15,6 +15,7 @@ import typer
 
 from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
+from shared.heartbeat import instance_of
 from shared.settings import Settings
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0
@@ -61,6 +62,11 @@ class Supervisor:
                 if name in self.children:
                     self._stop(self.children[name])
 
+    def instance(self, name: str) -> str:
+        """Return the name under which a child reports itself; empty while it does not run."""
+        process = self.children[name].process
+        return instance_of(name, process.pid) if process else ""
+
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
         if child.process is None:
@@ -74,7 +80,7 @@ class Supervisor:
             return
         child.process = None
         if code == Code.USAGE:
-            raise Failed(f"{child.name} does not take its settings; it says above which")
+            raise Failed(f"{child.name} cannot start with its settings; it says above why")
         if now - child.started > SETTLED:
             child.delay = FIRST_DELAY
         child.due = now + child.delay
@@ -151,8 +157,10 @@ def up(settings: Settings, say: Say) -> None:
             )
 
         url = base_url(settings.api_host, port)
-        threading.Thread(target=await_ready, args=(url, stop, ready), name="ready", daemon=True).start()
-        Supervisor(commands, environment, say).run(stop)
+        supervisor = Supervisor(commands, environment, say)
+        arguments = (url, stop, ready, lambda: supervisor.instance("api"))
+        threading.Thread(target=await_ready, args=arguments, name="ready", daemon=True).start()
+        supervisor.run(stop)
         say("Stopped.")
 
 
@@ -163,12 +171,12 @@ def base_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def await_ready(url: str, stop: threading.Event, then: Callable[[str], None]) -> None:
-    """Ask /readyz until it says yes, then call `then` once."""
-    from services.eyni.client import is_ready
+def await_ready(url: str, stop: threading.Event, then: Callable[[str], None], instance: Callable[[], str]) -> None:
+    """Ask /readyz until the api process of this name says yes, then call `then` once: another server is not ours."""
+    from services.eyni.client import ready_instance
 
     while not stop.is_set():
-        if is_ready(url):
+        if (found := ready_instance(url)) and found == instance():
             then(url)
             return
         stop.wait(0.2)

@@ -2,7 +2,9 @@
 # (the stubs that pyright brings along describe kafka-python 2)
 """Who reads from a Kafka cluster: readers, which keep their own position, and members, which share a group's."""
 
+import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,9 +16,10 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.structs import OffsetAndMetadata
 
-from shared.log import LogUnavailable, Record, Span
+from shared.log import LogError, LogUnavailable, Record, Span
 from shared.log.kafka_clients import ANSWER_S, CONNECT_S, Cluster, as_log_errors
 from shared.log.rules import first_positions, no_gap_to_pass
+from shared.logs import logger
 from shared.topics import Name
 
 _JOIN_S: Final = 1.0
@@ -24,6 +27,11 @@ _JOIN_S: Final = 1.0
 
 _PUMP_S: Final = 0.1
 """The same once it has some: what a commit waits until the consumer is free, where no records come."""
+
+_AT_ONCE: Final = 16
+"""Records that a consumer is asked for at a time, at least: where some of a partition's are left in it, kafka-python
+goes on to fetch the other partitions, and what comes in this one next waits up to half a second for that to end. Not
+many more: while a member works them off it is not polled, and a rebalance waits for it."""
 
 _MEMBER: Final = {
     # A killed member's partitions are taken over within this time; its heart beats in a thread of its own.
@@ -36,8 +44,13 @@ _MEMBER: Final = {
 }
 
 
-class _Consumption:
-    """What readers and members have in common: polling, and knowing whether anybody answers.
+class _Consumption(ABC):
+    """What readers and members have in common: a consumer that is polled on a thread of its own.
+
+    `poll` only waits for what that brings. For one thing, a poll of kafka-python costs half a millisecond of processor
+    time whether or not it finds anything, which adds up where a loop looks at several topics in turn, for 3 ms each.
+    For another, it throws away a join that completes between two polls, and joins anew, which makes every other member
+    join anew: two members polled in turn, as `enroll` does, would do nothing else.
 
     `name` is the topic's on the cluster.
     """
@@ -48,6 +61,35 @@ class _Consumption:
         self._name = name
         self._consumer: KafkaConsumer | None = None
         self._heard = time.monotonic()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"follow-{topic}")
+        self._polling: Future[list[Record]] | None = None
+        self._ready: deque[Record] = deque()
+        self._changing = threading.Lock()
+        """Held by whoever changes what several threads see: the caller's, ours, and the client's own."""
+
+    def poll(self, limit: int, timeout: float) -> Sequence[Record]:
+        if not self._ready:
+            if self._polling is None:
+                self._polling = self._thread.submit(self._pump, max(limit, _AT_ONCE))
+            if wait([self._polling], max(timeout, 0.001)).not_done:
+                return []
+            polled, self._polling = self._polling, None
+            found = polled.result()
+            with self._changing:
+                self._ready.extend(found)
+        with self._changing:
+            return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+
+    def close(self) -> None:
+        closed = self._thread.submit(self._leave)
+        self._thread.shutdown()
+        closed.result()
+
+    # ---- on the thread
+
+    @abstractmethod
+    def _pump(self, limit: int) -> list[Record]:
+        """Connect where needed, and take what there is."""
 
     def _polled(self, consumer: KafkaConsumer, limit: int, timeout: float) -> list[Any]:
         batches = consumer.poll(timeout_ms=int(timeout * 1000), max_records=limit)
@@ -63,7 +105,7 @@ class _Consumption:
     def _record(self, found: Any) -> Record:
         return Record(self._topic, found.partition, found.offset, found.key or b"", found.value or b"")
 
-    def close(self) -> None:
+    def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with suppress(errors.KafkaError):  # a broker that is gone notices by itself
@@ -83,7 +125,7 @@ class KafkaReader(_Consumption):
         self._start = start
         self._spans = spans
 
-    def poll(self, limit: int, timeout: float) -> Sequence[Record]:
+    def _pump(self, limit: int) -> list[Record]:
         if self._consumer is None:
             self._consumer = self._cluster.consumer()
         consumer = self._consumer
@@ -92,7 +134,7 @@ class KafkaReader(_Consumption):
             # Partitions may be added while we read: what is in them must not be passed over.
             if not mine or len(mine) < len(consumer.partitions_for_topic(self._name)):
                 self._assign(consumer, mine)
-            return [self._record(found) for found in self._polled(consumer, limit, timeout)]
+            return [self._record(found) for found in self._polled(consumer, limit, _PUMP_S)]
 
     def _assign(self, consumer: KafkaConsumer, mine: Set[TopicPartition]) -> None:
         """Read all partitions that the topic has: those that are `mine` go on, the others begin."""
@@ -104,34 +146,19 @@ class KafkaReader(_Consumption):
 
 
 class KafkaMember(_Consumption):
-    """Polls its consumer on a thread of its own; `poll` only waits for what that brings, and `commit` not at all.
-
-    For kafka-python throws away a join that completes between two polls, and joins anew, which makes every other
-    member join anew: two members polled in turn, for a short time each, as `enroll` does, would do nothing else. And
-    a caller that waited for each commit until the consumer is free would do little else on a topic that is quiet.
-    """
+    """Commits on its thread too: a caller that waited for each commit would do little else on a quiet topic."""
 
     def __init__(self, cluster: Cluster, topic: Name, name: str, group: str) -> None:
         super().__init__(cluster, topic, name)
         self._group = group
         self._reached: dict[int, tuple[int, int]] = {}
         """Of each partition that records came from since it was given to us: the next offset, and the last's epoch."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"member-{topic}")
-        self._polling: Future[list[Record]] | None = None
         self._committing: Future[None] | None = None
         self._uncommitted: dict[TopicPartition, OffsetAndMetadata] = {}
-        self._ready: deque[Record] = deque()
 
     def poll(self, limit: int, timeout: float) -> Sequence[Record]:
         self._commit_soon()
-        if not self._ready:
-            if self._polling is None:
-                self._polling = self._thread.submit(self._pump, limit)
-            if wait([self._polling], max(timeout, 0.001)).not_done:
-                return []
-            polled, self._polling = self._polling, None
-            self._ready.extend(polled.result())
-        return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
+        return super().poll(limit, timeout)
 
     def _pump(self, limit: int) -> list[Record]:
         consumer = self._consumer or self._connect()
@@ -144,18 +171,20 @@ class KafkaMember(_Consumption):
                     with suppress(ValueError):  # taken away in the meantime
                         consumer.seek(partition, 0)
                 found = self._polled(consumer, limit, seconds)
-        for record in found:
-            epoch = -1 if record.leader_epoch is None else record.leader_epoch
-            self._reached[record.partition] = (record.offset + 1, epoch)
+        with self._changing:
+            for record in found:
+                epoch = -1 if record.leader_epoch is None else record.leader_epoch
+                self._reached[record.partition] = (record.offset + 1, epoch)
         return [self._record(record) for record in found]
 
     def commit(self, done: Mapping[int, int]) -> None:
-        for partition, offset in done.items():
-            reached = self._reached.get(partition)  # gone when the partition was taken away
-            if reached is not None:
-                # The epoch lets brokers notice a log that was cut off (KAFKA-20507); known for the last record only.
-                epoch = reached[1] if reached[0] == offset else -1
-                self._uncommitted[TopicPartition(self._name, partition)] = OffsetAndMetadata(offset, "", epoch)
+        with self._changing:
+            for partition, offset in done.items():
+                reached = self._reached.get(partition)  # gone when the partition was taken away
+                if reached is not None:
+                    # It lets brokers notice a log that was cut off (KAFKA-20507); known for the last record only.
+                    epoch = reached[1] if reached[0] == offset else -1
+                    self._uncommitted[TopicPartition(self._name, partition)] = OffsetAndMetadata(offset, "", epoch)
         self._commit_soon()
 
     def _commit_soon(self) -> None:
@@ -167,13 +196,27 @@ class KafkaMember(_Consumption):
             self._committing = self._thread.submit(self._commit)
 
     def _commit(self) -> None:
-        while self._uncommitted and self._consumer is not None:
+        with self._changing:
             offsets = self._uncommitted.copy()
-            with as_log_errors(), suppress(*_NOT_OURS_ANY_MORE):
+        if not offsets or self._consumer is None:
+            return
+        with as_log_errors():
+            try:
                 self._consumer.commit(offsets, timeout_ms=int(ANSWER_S * 1000))
+            except _REBALANCING:
+                return  # polling ends it; then `_forget` has thrown away what is not ours any more, and we try again
+        with self._changing:
             for partition, offset in offsets.items():
-                if self._uncommitted[partition] is offset:
+                if self._uncommitted.get(partition) is offset:
                     del self._uncommitted[partition]
+
+    def _forget(self, revoked: Iterable[TopicPartition]) -> None:
+        with self._changing:
+            for partition in revoked:
+                self._reached.pop(partition.partition, None)
+                self._uncommitted.pop(partition, None)
+            gone = {partition.partition for partition in revoked}
+            self._ready = deque(record for record in self._ready if record.partition not in gone)
 
     def pass_gap(self) -> int:
         return self._thread.submit(self._pass_gap).result()
@@ -187,23 +230,34 @@ class KafkaMember(_Consumption):
                 place = consumer.position(partition, timeout_ms=int(ANSWER_S * 1000))
                 if place is not None and place < start:
                     consumer.seek(partition, start)
-                    self._uncommitted[partition] = OffsetAndMetadata(start, "", -1)
+                    with self._changing:
+                        self._uncommitted[partition] = OffsetAndMetadata(start, "", -1)
                     gone += start - place
         if not gone:
             raise no_gap_to_pass(self._topic)
         return gone
 
-    def close(self) -> None:
-        self._thread.submit(self._commit)
-        self._thread.submit(super().close)
-        self._thread.shutdown()
+    def _leave(self) -> None:
+        until = time.monotonic() + ANSWER_S
+        try:
+            with as_log_errors():
+                self._commit()
+                while self._uncommitted and self._consumer is not None and time.monotonic() < until:
+                    with suppress(errors.KafkaError):  # whatever is wrong with reading on, it is not for us any more
+                        self._consumer.poll(timeout_ms=int(_PUMP_S * 1000), max_records=1)
+                    self._commit()
+        except LogError as error:
+            # No loss: who comes next repeats the work.
+            logger("log").warning("a last commit was not taken", topic=self._topic, error=str(error))
+        finally:
+            super()._leave()
 
     def _connect(self) -> KafkaConsumer:
         consumer = self._cluster.consumer(group_id=self._group, **_MEMBER)
         with as_log_errors():
             # A member that joins before it knows the topic's partitions is given none, or, leading, gives none.
             known = consumer.partitions_for_topic(self._name)
-            consumer.subscribe([self._name], listener=_Forget(self._reached))
+            consumer.subscribe([self._name], listener=_Forget(self._forget))
         if not known:
             consumer.close(autocommit=False)
             raise LogUnavailable(f"topic {self._name}: no broker knows its partitions yet")
@@ -211,7 +265,7 @@ class KafkaMember(_Consumption):
         return consumer
 
 
-_NOT_OURS_ANY_MORE: Final = (
+_REBALANCING: Final = (
     errors.CommitFailedError,
     errors.RebalanceInProgressError,
     errors.IllegalGenerationError,
@@ -222,12 +276,11 @@ _NOT_OURS_ANY_MORE: Final = (
 class _Forget(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
     """Runs on the client's own thread, and does no more than it may there."""
 
-    def __init__(self, reached: dict[int, tuple[int, int]]) -> None:
-        self._reached = reached
+    def __init__(self, forget: Callable[[Iterable[TopicPartition]], None]) -> None:
+        self._forget = forget
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        for partition in revoked:
-            self._reached.pop(partition.partition, None)
+        self._forget(revoked)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         pass

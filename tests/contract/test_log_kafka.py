@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false
 """What the log on Kafka promises beyond the contract: topics' settings, and a broker that freezes, dies and returns."""
 
 import gc
@@ -13,13 +13,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from kafka import TopicPartition
+from kafka.errors import RebalanceInProgressError
+from kafka.structs import OffsetAndMetadata
 
-from shared.log import LogMisfit, LogUnavailable, kafka_clients
+from shared.log import LogMisfit, LogUnavailable, Record, kafka_clients
 from shared.log.kafka import IN_DOUBT_BYTES, KafkaLog
+from shared.log.kafka_clients import Cluster
+from shared.log.kafka_readers import KafkaMember
 from shared.settings import Settings
 from shared.topics import TOPICS, Entry, Name
 from tests.brokers import Broker, why_none
-from tests.contract.backends import CAPTURES, GALLERY, entries, numbers, read_all, take
+from tests.contract.backends import CAPTURES, GALLERY, entries, numbers, read_all, take, until
 
 pytestmark = [
     pytest.mark.kafka,
@@ -252,6 +257,95 @@ def test_what_is_in_doubt_is_bounded(own_broker: Broker) -> None:
     log.append([capture])
     log.append([capture], timeout=30)  # room again
     log.close()
+
+
+class RebalancingConsumer:
+    """A consumer in the middle of a rebalance, which only polling it ends; until then it takes no commit."""
+
+    def __init__(self) -> None:
+        self.polls_left = 3
+        self.committed: dict[TopicPartition, int] = {}
+
+    def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata], timeout_ms: int) -> None:
+        if self.polls_left > 0:
+            raise RebalanceInProgressError
+        self.committed |= {partition: offset.offset for partition, offset in offsets.items()}
+
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[object]]:
+        self.polls_left -= 1
+        return {}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("gallery", 0)}
+
+    def close(self, autocommit: bool, timeout_ms: int) -> None:
+        pass
+
+
+def _member(consumer: object) -> KafkaMember:
+    member = KafkaMember(Cluster([], {}), Name.GALLERY, "gallery", "g")
+    member._consumer = consumer
+    member._reached[0] = (5, -1)
+    return member
+
+
+def test_a_commit_that_a_rebalance_holds_up_is_made_after_it() -> None:
+    consumer = RebalancingConsumer()
+    member = _member(consumer)
+    member.commit({0: 5})
+
+    until(lambda: member.poll(1, 0.01) == [] and consumer.committed == {TopicPartition("gallery", 0): 5}, 5)
+    member.close()
+
+
+def test_a_commit_that_a_rebalance_holds_up_is_made_before_the_member_is_closed() -> None:
+    consumer = RebalancingConsumer()
+    member = _member(consumer)
+    member.commit({0: 5})
+
+    member.close()
+
+    assert consumer.committed == {TopicPartition("gallery", 0): 5}
+
+
+def test_a_partition_that_was_taken_away_before_its_commit_was_made_is_passed_over() -> None:
+    consumer = RebalancingConsumer()
+    member = _member(consumer)
+    member.commit({0: 5})
+    member._forget([TopicPartition("gallery", 0)])
+    consumer.polls_left = 0
+
+    member.close()
+
+    assert consumer.committed == {}
+
+
+def test_records_of_a_partition_that_was_taken_away_are_not_handed_out_any_more() -> None:
+    member = _member(RebalancingConsumer())
+    member._ready.extend(Record(Name.PROBES, partition, 0, b"", b"") for partition in (0, 1, 0))
+
+    member._forget([TopicPartition("gallery", 0)])
+
+    assert [record.partition for record in member.poll(3, 0)] == [1]
+    member.close()
+
+
+def test_a_burst_in_one_partition_does_not_hold_up_what_comes_after_it(log: KafkaLog) -> None:
+    log.ensure([CAPTURES])
+    member = log.join("g", CAPTURES.name)
+    log.append(entries(1, name=CAPTURES.name))
+    take(member, 1)
+    waits: list[float] = []
+    for first in range(1, 40, 4):
+        log.append(entries(3, name=CAPTURES.name, first=first))
+        for _ in range(3):
+            until(lambda: len(member.poll(1, 0.02)) == 1)
+        began = time.monotonic()
+        log.append(entries(1, name=CAPTURES.name, first=first + 3))
+        until(lambda: len(member.poll(1, 0.02)) == 1)
+        waits.append(time.monotonic() - began)
+    member.close()
+    assert sorted(waits)[len(waits) // 2] < 0.15, "0.5 s: it had to wait for a fetch of the other partitions"
 
 
 def test_without_a_broker_nothing_hangs_and_no_thread_is_left() -> None:

@@ -1,6 +1,7 @@
 """A pipeline in a thread: enroll and matcher for tests of the api, over any log.
 
-A picture is bytes: `refuse…` is refused, equal bytes are one face, everything else differs.
+A picture is bytes: `refuse…` is refused, `lose…` is lost between enroll and matcher (a bug that there must not be),
+equal bytes are one face, everything else differs.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from shared.events import (
     Changed,
     Compare,
     Decided,
+    EncounterActivated,
     Enrol,
     Enrolled,
     Event,
@@ -35,7 +37,7 @@ from shared.events import (
     Verify,
 )
 from shared.log import Log, LogUnavailable, Reader
-from shared.topics import Name, entry
+from shared.topics import Group, Name, entry
 
 REFUSED = Quality(0, {"eye_distance": 12.0}, (Defect(RetakeReason.TOO_SMALL, "Come closer: 12 of 24 pixels.", 12, 24),))
 USABLE = Quality(88, {"eye_distance": 60.0})
@@ -58,8 +60,13 @@ class FakePipeline:
         self._galleries: set[str] = set()
         self._position = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
-        topics = (Name.CAPTURES_URGENT, Name.CAPTURES_BULK, Name.GALLERY, Name.PROBES)
-        self._readers: list[Reader] = [log.read(topic, {}) for topic in topics]
+        work = (
+            (Group.ENROLL, Name.CAPTURES_URGENT),
+            (Group.ENROLL, Name.CAPTURES_BULK),
+            (Group.FOLD, Name.GALLERY),
+            (Group.MATCH, Name.PROBES),
+        )
+        self._readers: list[tuple[Group, Name, Reader]] = [(group, t, log.read(t, {})) for group, t in work]
         self.report()
 
     def start(self) -> None:
@@ -68,7 +75,7 @@ class FakePipeline:
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
-        for reader in self._readers:
+        for _, _, reader in self._readers:
             reader.close()
 
     def report(self) -> None:
@@ -86,9 +93,10 @@ class FakePipeline:
                     self.report()
             if self.paused.is_set():
                 continue
-            for reader in self._readers:
+            for group, topic, reader in self._readers:
                 for record in reader.poll(100, 0.0):
                     self._handle(decode(record.value), record.offset)
+                    self._log.mark(group, topic, {record.partition: record.offset + 1})
 
     def _handle(self, event: Event, offset: int) -> None:
         match event:
@@ -103,6 +111,8 @@ class FakePipeline:
     def _capture(self, event: CaptureReceived) -> None:
         if any(s.image.startswith(b"refuse") for s in event.samples):
             self._decide(event, Refused((REFUSED,) * len(event.samples)), -1)
+            return
+        if any(s.image.startswith(b"lose") for s in event.samples):
             return
         match event.purpose:
             case Enrol() as enrol:
@@ -154,6 +164,10 @@ class FakePipeline:
                 len({c.person_id for c in found}),
                 event.qualities,
             )
+        if isinstance(event, EncounterActivated):
+            key = Key(event.person_id, event.encounter_id)
+            near = self._near({self._faces[key]}, self._encounters[key].galleries, event.person_id)
+            outcome = Changed(near, len({c.person_id for c in near})) if event.active else Changed()
         for change in planned:
             if isinstance(change, Drop):
                 del self._encounters[change.key], self._faces[change.key]

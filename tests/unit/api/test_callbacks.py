@@ -14,6 +14,7 @@ import pytest
 
 from services.api.callbacks import ATTEMPTS, LAST_RETRY, Courier, back_off
 from shared.log.memory import MemoryLog
+from shared.topics import Name
 from tests.unit.api.conftest import Api, api_over, encounter, until
 
 
@@ -144,7 +145,7 @@ def test_the_same_again_is_delivered_again(api: Api, receiver: Receiver) -> None
 def test_before_the_decision_a_task_is_pending_even_without_a_matcher(
     api: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", nobody)
+    monkeypatch.setattr(type(api.desk.follower), "ready", nobody)
     api.pipeline.paused.set()
     task = deferred(api, receiver, "POST", "/v1/persons", encounter())
     assert state(api, task) == "PENDING"
@@ -152,6 +153,21 @@ def test_before_the_decision_a_task_is_pending_even_without_a_matcher(
     assert api.call("POST", f"/v1/tasks/{task}/redeliver").status_code == 204
     api.pipeline.paused.clear()
     until(lambda: state(api, task) == "COMPLETED")
+
+
+def test_an_identification_that_nobody_waits_for_goes_behind_those_that_somebody_does(
+    api: Api, receiver: Receiver
+) -> None:
+    body: dict[str, Any] = {"filter": {}, "biometricData": encounter()["biometricData"]}
+    for priority, topic in ((None, Name.CAPTURES_BULK), (5, Name.CAPTURES_URGENT)):
+        query: dict[str, Any] = {} if priority is None else {"priority": priority}
+        before = ends(api, topic)
+        assert api.call("POST", "/v1/identify/ALL", body, callback=receiver.url, **query).status_code == 202
+        assert ends(api, topic) == before + 1
+
+
+def ends(api: Api, topic: Name) -> int:
+    return sum(span.end for span in api.log.spans(topic).values())
 
 
 def test_a_receiver_that_fails_is_tried_again(api: Api, receiver: Receiver) -> None:

@@ -6,14 +6,17 @@ import io
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services.api.follower import Follower
 from shared.envelope import decode
-from shared.events import CaptureReceived
+from shared.events import CaptureReceived, ServiceReported
+from shared.log.memory import MemoryLog
 from shared.topics import Name
-from tests.unit.api.conftest import Api, encounter, until
+from tests.unit.api.conftest import Api, api_over, encounter, until
 
 FACE = {"biometricType": "FACE", "image": base64.b64encode(b"a face").decode()}
 
@@ -166,6 +169,15 @@ def test_galleries_and_status_are_updated_and_read_back(api: Api) -> None:
     assert api.call("GET", "/v1/galleries/visa").json() == []
 
 
+def test_an_activation_tells_how_many_people_look_alike(api: Api) -> None:
+    for person in ("p1", "p2"):
+        api.call("POST", f"/v1/persons/{person}/encounters/e1", encounter(b"one"))
+    inactive = api.call("PUT", "/v1/persons/p1/encounters/e1/status", status="INACTIVE")
+    assert (inactive.status_code, "Eyni-Total-Candidates" in inactive.headers) == (204, False)
+    active = api.call("PUT", "/v1/persons/p1/encounters/e1/status", status="ACTIVE")
+    assert (active.status_code, active.headers["Eyni-Total-Candidates"]) == (204, "1")
+
+
 def test_encounters_are_moved_merged_and_deleted(api: Api) -> None:
     for person, name in (("a", "1"), ("b", "2"), ("b", "3")):
         api.call("POST", f"/v1/persons/{person}/encounters/{name}", encounter(name.encode()))
@@ -205,6 +217,35 @@ def test_templates_are_not_given_out(api: Api) -> None:
     assert api.call("GET", "/v1/persons/p1/encounters/e9/templates").status_code == 404
 
 
+# ---- replacing what was changed meanwhile
+
+
+def test_a_replacement_sent_twice_is_done_once(api: Api) -> None:
+    api.call("POST", "/v1/persons/p1/encounters/e1", encounter(b"one"))
+    first = api.call("PUT", "/v1/persons/p1/encounters/e1", encounter(b"two"))
+    again = api.call("PUT", "/v1/persons/p1/encounters/e1", encounter(b"two"))
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert len(captures(api, Name.CAPTURES_BULK)) == 2
+
+
+def test_a_replacement_takes_back_a_change_of_status_and_galleries(api: Api) -> None:
+    body = encounter(b"one", galleries=("visa", "a"))
+    api.call("POST", "/v1/persons/p1/encounters/e1", body)
+    api.call("PUT", "/v1/persons/p1/encounters/e1/status", status="INACTIVE")
+    assert api.call("PUT", "/v1/persons/p1/encounters/e1", body).status_code == 200
+    assert api.call("GET", "/v1/persons/p1/encounters/e1").json()["status"] == "ACTIVE"
+    api.call("PUT", "/v1/persons/p1/encounters/e1/galleries", ["b"])
+    assert api.call("PUT", "/v1/persons/p1/encounters/e1", body).status_code == 200
+    assert api.call("GET", "/v1/persons/p1/encounters/e1").json()["galleries"] == ["visa", "a"]
+
+
+def test_a_creation_sent_again_takes_no_change_back(api: Api) -> None:
+    first = api.call("POST", "/v1/persons/p1/encounters/e1", encounter(b"one"))
+    api.call("PUT", "/v1/persons/p1/encounters/e1/status", status="INACTIVE")
+    assert api.call("POST", "/v1/persons/p1/encounters/e1", encounter(b"one")).json() == first.json()
+    assert api.call("GET", "/v1/persons/p1/encounters/e1").json()["status"] == "INACTIVE"
+
+
 # ---- questions
 
 
@@ -239,8 +280,8 @@ def test_an_identification_gives_one_candidate_a_person_and_not_the_one_asked_ab
         ("/v1/persons/p1/encounters/e1", {}, Name.CAPTURES_BULK),
         ("/v1/persons/p1/encounters/e1", {"priority": 4}, Name.CAPTURES_BULK),
         ("/v1/persons/p1/encounters/e1", {"priority": 5}, Name.CAPTURES_URGENT),
-        ("/v1/identify/ALL", {}, Name.CAPTURES_BULK),
-        ("/v1/identify/ALL", {"priority": 9}, Name.CAPTURES_URGENT),
+        ("/v1/identify/ALL", {}, Name.CAPTURES_URGENT),
+        ("/v1/identify/ALL", {"priority": 4}, Name.CAPTURES_BULK),
         ("/v1/verify", {}, Name.CAPTURES_URGENT),
         ("/v1/verify", {"priority": 0}, Name.CAPTURES_BULK),
     ],
@@ -386,6 +427,16 @@ def test_a_wrong_parameter_is_refused(
     assert said in answer.json()["message"]
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/persons/%FF/encounters", "/v1/persons/a%C3/encounters/e1", "/v1/galleries/%ed%a0%80"]
+)
+def test_an_id_that_is_no_utf8_is_refused_for_two_would_be_one(steady: Api, path: str) -> None:
+    answer = steady.call("GET", path)
+    assert (answer.status_code, answer.json()["code"]) == (400, 40002)
+    assert "UTF-8" in answer.json()["message"]
+    assert steady.call("GET", "/v1/persons/%EF%BF%BD/encounters").status_code == 404
+
+
 def test_a_parameter_given_twice_is_refused(steady: Api) -> None:
     headers = {"Authorization": f"Bearer {steady.token()}"}
     twice = steady.client.get("/v1/galleries?transactionId=a&transactionId=b", headers=headers)
@@ -440,12 +491,65 @@ def test_no_error_repeats_what_was_sent(steady: Api) -> None:
 # ---- when something is away
 
 
-def _nobody(*_: object) -> None:
-    return None
+def silence(api: Api, service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reports of one service be too old."""
+    ready = Follower.ready
+
+    def heard(self: Follower, name: str, within: float) -> ServiceReported | None:
+        return None if name == service else ready(self, name, within)
+
+    monkeypatch.setattr(type(api.desk.follower), "ready", heard)
+
+
+def test_without_an_enrol_process_who_brings_a_picture_is_told_at_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.call("POST", "/v1/persons/p1/encounters/e1", encounter())
+    silence(api, "enroll", monkeypatch)
+    calls: list[tuple[str, str, Any]] = [
+        ("POST", "/v1/persons", encounter()),
+        ("POST", "/v1/persons/p1/encounters", encounter()),
+        ("POST", "/v1/persons/p1/encounters/e2", encounter()),
+        ("PUT", "/v1/persons/p1/encounters/e1", encounter(b"new")),
+        ("POST", "/v1/identify/ALL", {"filter": {}, "biometricData": [FACE]}),
+        ("POST", "/v1/verify/ALL/p1", {"biometricData": [FACE]}),
+        ("POST", "/v1/verify", {"biometricData1": [FACE], "biometricData2": [FACE]}),
+    ]
+    for method, path, body in calls:
+        answer = api.call(method, path, body)
+        assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, 50302, "5")
+        assert "enrol" in answer.json()["message"]
+    assert captures(api, Name.CAPTURES_URGENT) == []
+    assert api.client.get("/readyz").json()["missing"] == ["no enroll process is ready"]
+
+
+def test_without_an_enrol_process_what_needs_no_picture_is_served(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.call("POST", "/v1/persons/p1/encounters/e1", encounter())
+    silence(api, "enroll", monkeypatch)
+    assert api.call("POST", "/v1/identify/ALL/p1", {}).status_code == 200
+    assert api.call("PUT", "/v1/persons/p1/encounters/e1/status", status="INACTIVE").status_code == 204
+    assert api.call("DELETE", "/v1/persons/p1").status_code == 204
+
+
+def test_who_waited_in_vain_learns_whether_to_send_again_or_to_read_first(log: MemoryLog, tmp_path: Path) -> None:
+    with api_over(log, tmp_path, answer_timeout=0.3) as api:
+        api.pipeline.paused.set()
+        asked = api.call("POST", "/v1/persons/p1/encounters/e1", encounter())
+        assert asked.json()["code"] == 50303
+        assert "send the same again" in asked.json()["message"]
+        for method, path in (
+            ("DELETE", "/v1/persons/p1"),
+            ("POST", "/v1/persons/p1/merge/p2"),
+            ("POST", "/v1/persons/p1/move/p2/encounters/e1"),
+        ):
+            changed = api.call(method, path)
+            assert changed.json()["code"] == 50303
+            assert "may have been done" in changed.json()["message"]
+            assert "read" in changed.json()["message"]
 
 
 def test_without_a_ready_matcher_an_officer_is_told_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(api.desk.follower), "matcher_ready", _nobody)
+    silence(api, "match", monkeypatch)
     answer = api.call("POST", "/v1/verify", {"biometricData1": [FACE], "biometricData2": [FACE]})
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, 50302, "5")
     assert captures(api, Name.CAPTURES_URGENT) == []

@@ -1,10 +1,13 @@
 """The real server on a real port: bodies that abuse it, health, metrics, start and stop."""
 
+import http.client
 import json
 import socket
+import statistics
 import threading
+import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +134,20 @@ def test_a_strange_transaction_id_comes_back_as_a_lawful_header(server: tuple[Ap
         assert answer.headers["Eyni-Transaction"].isascii()
 
 
+def test_answers_on_a_kept_connection_do_not_wait_for_the_client_to_acknowledge(server: tuple[Api, int]) -> None:
+    _, port = server
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    seconds: list[float] = []
+    with closing(connection):
+        for _ in range(40):
+            started = time.perf_counter()
+            connection.request("GET", "/version")
+            connection.getresponse().read()
+            seconds.append(time.perf_counter() - started)
+    # Nagle's algorithm against a delayed acknowledgement costs 40 ms; an answer takes one or two.
+    assert statistics.median(seconds) < 0.02
+
+
 def test_health_version_and_readiness_are_open(server: tuple[Api, int]) -> None:
     _, port = server
     url = f"http://127.0.0.1:{port}"
@@ -198,6 +215,25 @@ def test_it_serves_503_until_the_log_takes_records_and_ends_when_told(
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert _status(f"{url}/healthz") == 0
+
+
+def test_a_port_that_is_taken_is_told_by_its_number_and_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "open_log", _opens(new_log()))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"^EYNI_API_PORT: .*{port}"):
+            bootstrap.run(Settings(data=tmp_path, log="memory:", api_port=port), threading.Event())
+
+
+def test_an_address_that_is_none_of_this_machine_is_told_by_its_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "open_log", _opens(new_log()))
+    settings = Settings(data=tmp_path, log="memory:", api_host="192.0.2.1", api_port=0)
+    with pytest.raises(ValueError, match=r"^EYNI_API_HOST"):
+        bootstrap.run(settings, threading.Event())
 
 
 def test_what_ends_the_follower_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

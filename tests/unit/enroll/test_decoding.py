@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from services.enroll.decoding import WORKING_SIDE, Picture, decode
+from services.enroll.decoding import SCANS, WORKING_SIDE, Picture, decode
 from shared.biometrics import Defect, RetakeReason
 from tests.unit.enroll.making import HOPPER, PIXELS, TURNS, encoded, hopper, lying_jpeg, png_of_zeros
 
@@ -117,6 +117,34 @@ def test_a_bomb_is_refused_from_its_header(make: Callable[[], bytes], measured: 
     assert (found.reason, found.measured) == (RetakeReason.TOO_LARGE, measured)
     assert seconds < 0.5  # 2 ms measured; decoding takes seconds
     assert peak < 20e6
+
+
+def with_more_scans(jpeg: bytes, more: int) -> bytes:
+    """Repeat the last scan of a JPEG, as whoever wants to keep a decoder busy would."""
+    last, end = jpeg.rindex(b"\xff\xda"), jpeg.rindex(b"\xff\xd9")
+    return jpeg[:end] + jpeg[last:end] * more + jpeg[end:]
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_too_costly_before_it_is_decoded() -> None:
+    jpeg = with_more_scans(encoded(Image.new("RGB", (5000, 5000)), "JPEG", progressive=True), 600)
+    started = time.process_time()
+    found = defect(jpeg)
+    assert (found.reason, found.measured, found.limit) == (RetakeReason.TOO_COSTLY, 610, SCANS)
+    assert time.process_time() - started < 0.3  # 10 ms measured; decoding takes 11 to 20 s
+
+
+def test_a_jpeg_of_the_most_scans_is_taken() -> None:
+    ten = encoded(hopper(), "JPEG", progressive=True)
+    assert picture(with_more_scans(ten, SCANS - 10)).scale == 1.0
+    assert defect(with_more_scans(ten, SCANS - 9)).reason is RetakeReason.TOO_COSTLY
+
+
+def test_scans_of_thumbnails_and_of_further_pictures_do_not_count() -> None:
+    full_of_them = b"\xff\xe5\x40\x02" + b"\xff\xda" * 0x2000
+    jpeg = encoded(hopper(), "JPEG", progressive=True)
+    assert picture(jpeg[:2] + full_of_them + jpeg[2:]).scale == 1.0
+    several = encoded(hopper(), "MPO", save_all=True, append_images=[hopper()] * 5, progressive=True)
+    assert picture(several).scale == 1.0
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "JPEG2000"])

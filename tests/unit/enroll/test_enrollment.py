@@ -1,8 +1,10 @@
 """What a capture and its extractions come to."""
 
+from dataclasses import replace
+
 import pytest
 
-from services.enroll.enrollment import conclude, samples_of
+from services.enroll.enrollment import SAMPLES, conclude, objection, samples_of
 from services.enroll.quality import Extracted
 from shared.envelope import encode
 from shared.events import (
@@ -60,12 +62,42 @@ def test_a_capture_without_a_usable_sample_is_refused_as_an_outcome(purpose: Pur
     assert (event.as_of, event.gallery_count) == (-1, -1)
 
 
-def test_a_second_set_is_looked_at_only_where_sets_are_compared() -> None:
+def test_both_sets_of_a_comparison_are_extracted_the_second_after_the_first() -> None:
     def images(asked: CaptureReceived) -> list[bytes]:
         return [sample.image for sample in samples_of(asked)]
 
     assert images(capture("r", b"1", purpose=Compare(), against=(b"2",))) == [b"1", b"2"]
-    assert images(capture("r", b"1", against=(b"2",))) == [b"1"]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        capture("c-1", b"1"),
+        capture("station 4", b"1", purpose=Verify("ALL", "person")),
+        capture("c-1", b"1", purpose=Compare(), against=(b"2",)),
+        capture("c-1", *[b"1"] * SAMPLES),
+    ],
+)
+def test_a_sound_capture_is_not_objected_to(sound: CaptureReceived) -> None:
+    assert objection(sound) is None
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        (capture("r-1", b"1"), 'request_id begins with "r-"'),
+        (capture("c-1"), "samples is empty"),
+        (capture("c-1", *[b"1"] * (SAMPLES + 1)), "21 samples; at most 20"),
+        (capture("c-1", *[b"1"] * 11, purpose=Compare(), against=(b"2",) * 21), "21 samples; at most 20"),
+        (capture("c-1", b"1", purpose=Compare()), "against is empty"),
+        (capture("c-1", b"1", against=(b"2",)), "against goes with compare only"),
+        (capture("c-1", b"1", purpose=replace(enrol("p"), galleries=())), "galleries is empty"),
+        (capture("c-1", b"1", purpose=replace(enrol("p"), galleries=("main", "ALL"))), "ALL is no gallery"),
+        (capture("c-1", b"1", purpose=replace(enrol("p"), galleries=("a", "b", "a"))), "galleries names one twice"),
+    ],
+)
+def test_what_a_capture_lacks_is_said(odd: CaptureReceived, reason: str) -> None:
+    assert reason in str(objection(odd))
 
 
 def test_a_redelivered_capture_gives_the_same_bytes() -> None:

@@ -104,6 +104,17 @@ def test_a_sample_over_the_time_limit_is_too_costly_and_its_worker_replaced() ->
         assert pool.pids.isdisjoint(before)
 
 
+def test_a_picture_that_keeps_its_decoder_busy_is_too_costly_long_before_the_time_limit() -> None:
+    with closing(Pool(1, Orders(PIXELS, 2 * 2**30, 60.0, LIMITS, decode_limit=0.1))) as pool:
+        before = pool.pids
+        assert result(pool.submit(HOPPER)).template is not None, "the search for faces is not decoding"
+        assert pool.pids == before
+        started = time.monotonic()
+        assert reasons(result(pool.submit(png_of_zeros(5_000, 4_900)))) == [RetakeReason.TOO_COSTLY]  # 0.3 s measured
+        assert time.monotonic() - started < 30
+        assert pool.pids.isdisjoint(before)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_a_sample_over_the_memory_limit_is_too_costly_and_its_worker_lives() -> None:
     with closing(Pool(1, Orders(PIXELS, 32 * 2**20, 30.0, LIMITS))) as pool:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import pytest
 
 from services.enroll.worker import GROUP, Worker, lags
+from shared import metrics
 from shared.envelope import decode
 from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled
-from shared.log import LogUnavailable, Position
+from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Name, entry
 from tests.unit.enroll.making import PretendExtractor, capture, enrol
@@ -53,6 +54,10 @@ def values(log: ShakyLog, topic: Name) -> list[bytes]:
 
 def events(log: ShakyLog, topic: Name) -> list[Event]:
     return [decode(value) for value in values(log, topic)]
+
+
+def expired(lane: Name) -> float:
+    return metrics.REGISTRY.get_sample_value("eyni_records_expired_total", {"topic": lane}) or 0.0
 
 
 def committed(log: ShakyLog, topic: Name = Name.CAPTURES_BULK) -> int:
@@ -200,10 +205,55 @@ def test_an_outcome_too_large_for_its_topic_becomes_a_dead_letter_and_takes_no_o
     assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 2)
 
 
-def test_a_capture_without_samples_is_refused(log: ShakyLog, worker: Worker) -> None:
-    send(log, capture("r"))
+def test_an_odd_capture_goes_to_dead_letters_before_anything_is_extracted(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("no samples"), capture("r-7", b"1"))
     worker.run_once()
-    assert isinstance(events(log, Name.DECISIONS)[0], Decided)
+    letters = events(log, Name.DEAD_LETTERS)
+    assert {isinstance(letter, DeadLettered) and letter.reason for letter in letters} == {
+        "samples is empty: nothing to extract",
+        'request_id begins with "r-", which is kept for calls that are no captures',
+    }
+    assert (extractor.asked, committed(log)) == ([], 2)
+
+
+@pytest.mark.parametrize("lane", [Name.CAPTURES_URGENT, Name.CAPTURES_BULK])
+def test_captures_that_expired_unread_are_passed_over_told_and_counted(
+    log: ShakyLog, extractor: PretendExtractor, lane: Name, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send(log, *(capture(f"c-{n}", b"1", purpose=enrol("one")) for n in range(5)), urgent=lane is Name.CAPTURES_URGENT)
+    (partition,) = (p for p, span in log.spans(lane).items() if span.end)
+    log.expire(lane, partition, 4)
+    before = expired(lane)
+    worker = Worker(log, extractor)
+
+    worker.run_once()
+    worker.run_once()
+
+    assert expired(lane) == before + 4
+    assert "captures expired unread" in capsys.readouterr().out
+    extractor.answer(0)
+    worker.run_once()
+    assert (len(values(log, Name.GALLERY)), committed(log, lane)) == (1, 5)
+
+
+def test_captures_that_expire_while_the_loop_waits_for_one_do_not_end_it(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, capture("c-1", b"1"), urgent=True)
+    (partition,) = (p for p, span in log.spans(Name.CAPTURES_URGENT).items() if span.end)
+    log.expire(Name.CAPTURES_URGENT, partition, 1)
+    worker._wait(0.01)  # pyright: ignore[reportPrivateUsage]
+    send(log, capture("c-2", b"1"), urgent=True)
+    worker.run_once()
+    assert len(extractor.asked) == 1
+
+
+def test_a_gap_that_is_no_expiry_ends_the_loop(log: ShakyLog, extractor: PretendExtractor) -> None:
+    log.mark(GROUP, Name.CAPTURES_BULK, {0: 100})
+    with pytest.raises(LogGap):
+        Worker(log, extractor).run_once()
 
 
 def test_the_loop_goes_on_when_the_log_comes_back(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:

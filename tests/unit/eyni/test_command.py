@@ -1,6 +1,7 @@
 """The `eyni` command from outside: help, exit codes, and one line for what goes wrong."""
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,20 @@ def test_a_data_folder_that_cannot_be_made_is_told_in_one_line(eyni: CliRunner, 
     result = eyni.invoke(app, ["topics", "--data", str(tmp_path / "file" / "data")])
     assert result.exit_code == 1
     assert len(result.output.splitlines()) == 1
+
+
+def test_an_api_whose_port_is_taken_says_so_in_one_line_and_ends_as_wrongly_used(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "services.eyni", "api", "--log", f"file://{tmp_path}/log", "--port", port]
+        done = subprocess.run(
+            [*command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=30, check=False
+        )
+    assert done.returncode == 2
+    [line] = [line for line in done.stderr.splitlines() if "EYNI_API_PORT" in line]
+    assert port in line
+    assert "Traceback" not in done.stderr
+    assert max(len(line) for line in done.stderr.splitlines()) < 400
 
 
 def test_status_says_that_nothing_runs_and_what_to_start(eyni: CliRunner) -> None:

@@ -178,6 +178,24 @@ def test_parts_share_a_folder_without_overlap(api: FakeApi, folder: Path) -> Non
     assert len(shared_out) == len(set(shared_out)) == 4
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [("a_b/c.jpg", "a/b_c.jpg"), ("x.jpg", "x.png"), ("gate_cas.jpg", "gate/cas.JPG")]
+)
+def test_two_pictures_that_would_be_one_person_are_named_before_anything_is_sent(
+    api: FakeApi, folder: Path, one: str, other: str
+) -> None:
+    for name in (one, other):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"good")
+    # Also where the two are in different stations' parts.
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(folder.parent), "--part", "1/9"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert one in result.output
+    assert other in result.output
+    assert api.bodies == {}
+
+
 @pytest.mark.parametrize("wrong", ["0/3", "4/3", "2", "a/b", ""])
 def test_a_part_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(Exception, match="part"):

@@ -19,6 +19,7 @@ eyni_request_seconds_bucket{le="+Inf",operation="verifyFromId"} 100.0
 eyni_request_seconds_bucket{le="0.1",operation="identify"} 0.0
 eyni_request_seconds_bucket{le="+Inf",operation="identify"} 0.0
 eyni_captures_in_flight 3.0
+eyni_captures_stuck 2.0
 """
 
 
@@ -95,6 +96,12 @@ def test_a_service_that_is_silent_is_to_be_started(log: MemoryLog) -> None:
 def test_a_service_that_is_not_ready_says_why(log: MemoryLog) -> None:
     said = advice(seen(log, report("enroll", 1), report("match", 1, ready=False), report("api", 1)))
     assert said == ["match is not ready: replaying."]
+
+
+def test_captures_that_got_lost_are_told(log: MemoryLog) -> None:
+    log.append([report("enroll", 1), report("match", 1), report("api", 1)])
+    [said] = advice(look(log, METRICS))
+    assert said.startswith("2 captures")
 
 
 def test_dead_letters_are_told(log: MemoryLog) -> None:

@@ -1,5 +1,6 @@
 """The supervisor with tiny children in the services' places."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from services.eyni import up
 from services.eyni.common import Failed
 from services.eyni.up import Supervisor, only_one
+from shared.heartbeat import instance_of
 
 STAYS = """
 import signal, time
@@ -149,6 +152,59 @@ def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         supervisor.kill()
         supervisor.wait()
     eventually((tmp_path / "pid.ended").exists)
+
+
+class FakeReady:
+    """An api of which only /readyz is there, and which says who it is."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.asked = threading.Semaphore(0)
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(fake.body)
+                fake.asked.release()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def test_another_server_on_the_port_is_not_taken_for_the_api(started: list[Running]) -> None:
+    running = Running(api="import time; time.sleep(60)")
+    started.append(running)
+    eventually(lambda: running.pid("api") > 0)
+    mine = instance_of("api", running.pid("api"))
+    fake, stop, said = FakeReady(), threading.Event(), list[str]()
+    thread = threading.Thread(
+        target=up.await_ready, args=(fake.url, stop, said.append, lambda: running.supervisor.instance("api"))
+    )
+    try:
+        thread.start()
+        for body in (b"ok", b"[]", b"{}", json.dumps({"instance": instance_of("api", 1)}).encode()):
+            fake.body = body
+            for _ in range(2):
+                assert fake.asked.acquire(timeout=10)
+            assert said == []
+        fake.body = json.dumps({"instance": mine}).encode()
+        eventually(lambda: said == [fake.url])
+    finally:
+        stop.set()
+        thread.join()
+        fake.close()
 
 
 def test_a_second_supervisor_on_one_folder_is_refused(tmp_path: Path) -> None:

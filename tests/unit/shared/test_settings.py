@@ -1,5 +1,6 @@
 """Settings that must not be half said, and secrets that must not be shown."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def test_the_brokers_password_and_the_registrys_url_are_not_shown() -> None:
     assert settings.kafka_security["sasl_plain_password"] == "hush-hush"
     assert "hush-hush" not in f"{settings!r} {settings} {settings.shown()}"
     assert settings.shown()["kafka_sasl_password"] == "***"
+
+
+def test_only_settings_that_differ_from_their_defaults_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EYNI_")]:
+        monkeypatch.delenv(name)
+    assert Settings().shown() == {}
+    assert Settings(api_port=8080, match_threads=2).shown() == {"match_threads": "2"}
 
 
 @pytest.mark.parametrize(

@@ -199,24 +199,26 @@ def test_a_registry_of_another_log_is_not_followed_into(stage: Stage) -> None:
         follower.run_once()
 
 
-def test_a_matcher_is_ready_while_its_last_report_is_young_and_says_so(stage: Stage) -> None:
+def test_a_service_is_ready_while_its_last_report_is_young_and_says_so(stage: Stage) -> None:
     stage.report()
     stage.follower.run_once()
-    assert stage.follower.matcher_ready(3) is None  # said before this process listened
+    assert stage.follower.ready("match", 3) is None  # said before this process listened
 
     stage.report()
     stage.report("enroll")
     stage.follower.run_once()
-    heard = stage.follower.matcher_ready(3)
+    heard = stage.follower.ready("match", 3)
     assert heard is not None
     assert heard.instance == "match@host"
+    assert stage.follower.ready("enroll", 3) is not None
     assert set(stage.follower.reports()) == {"match@host", "enroll@host"}
 
     stage.clock.now += 4
-    assert stage.follower.matcher_ready(3) is None
+    assert stage.follower.ready("match", 3) is None
+    assert stage.follower.ready("enroll", 3) is None
     stage.report(ready=False)
     stage.follower.run_once()
-    assert stage.follower.matcher_ready(3) is None
+    assert stage.follower.ready("match", 3) is None
     stage.clock.now += 61
     assert not stage.follower.reports()
 

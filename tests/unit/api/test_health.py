@@ -1,0 +1,93 @@
+"""What operators are told: whether it is ready, what is counted, and what went missing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.heartbeat import instance_of
+from shared.log import LogUnavailable
+from shared.log.memory import MemoryLog
+from shared.topics import Entry, Name
+from tests.unit.api.conftest import Api, api_over, encounter, until
+
+
+def metric(api: Api, name: str) -> float:
+    text = api.client.get("/metrics").text
+    [line] = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+    return float(line.rpartition(" ")[2])
+
+
+def test_a_log_that_takes_no_records_is_told_though_it_is_read(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api.client.get("/readyz").json()["missing"] == []
+    append = api.log.append
+
+    def full(*_: Any, **__: Any) -> None:
+        raise LogUnavailable("no space left on device")
+
+    monkeypatch.setattr("services.api.health.APPEND_SECONDS", 0.2)
+    monkeypatch.setattr("shared.heartbeat.PERIOD", 0.05)
+    monkeypatch.setattr(api.log, "append", full)
+    told = until(lambda: api.client.get("/readyz").json()["missing"])
+    assert told == ["the log takes no records"]
+    assert api.client.get("/readyz").status_code == 503
+    monkeypatch.setattr(api.log, "append", append)
+    monkeypatch.setattr("services.api.health.APPEND_SECONDS", 2.0)
+    until(lambda: api.client.get("/readyz").status_code == 200)
+
+
+def test_readiness_says_which_process_answers(api: Api) -> None:
+    assert api.client.get("/readyz").json()["instance"] == instance_of("api")
+
+
+def test_a_capture_that_got_lost_is_told_and_one_that_waits_is_none(log: MemoryLog, tmp_path: Path) -> None:
+    with api_over(log, tmp_path, answer_timeout=0.2) as api:
+        api.call("POST", "/v1/persons", encounter(b"one"))
+        api.call("POST", "/v1/persons", encounter(b"refuse"))
+        until(lambda: metric(api, "eyni_captures_in_flight") == 0)
+        assert metric(api, "eyni_captures_stuck") == 0
+        api.pipeline.paused.set()
+        api.call("POST", "/v1/persons", encounter(b"two"))
+        assert metric(api, "eyni_captures_in_flight") == 1
+        assert metric(api, "eyni_captures_stuck") == 0
+        api.pipeline.paused.clear()
+        until(lambda: metric(api, "eyni_captures_in_flight") == 0)
+
+        assert api.call("POST", "/v1/persons", encounter(b"lose me")).status_code == 503
+        assert metric(api, "eyni_captures_in_flight") == 1
+        assert metric(api, "eyni_captures_stuck") == 1
+
+
+def test_a_capture_is_not_taken_for_lost_wherever_on_its_way_it_waits(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is decided, but the registry does not read: then the work left is the registry's."""
+
+    def nothing(*_: object) -> dict[str, int]:
+        return {}
+
+    monkeypatch.setattr(type(api.desk.registry), "outcome_counts", nothing)
+    monkeypatch.setattr(type(api.desk.registry), "positions", nothing)
+    api.call("POST", "/v1/persons", encounter(b"one"))
+    assert metric(api, "eyni_captures_in_flight") == 1
+    assert metric(api, "eyni_captures_stuck") == 0
+
+
+def test_the_registrys_active_encounters_are_counted(api: Api) -> None:
+    for name in ("1", "2"):
+        api.call("POST", f"/v1/persons/p/encounters/{name}", encounter(name.encode()))
+    api.call("PUT", "/v1/persons/p/encounters/1/status", status="INACTIVE")
+    assert metric(api, "eyni_registry_count") == 1
+
+
+def test_records_that_retention_took_are_no_lag(api: Api) -> None:
+    api.pipeline.paused.set()
+    key = api.log.append([_probe()])[0]
+    name = 'eyni_lag_records{group="match",topic="probes"}'
+    assert metric(api, name) == 1
+    api.log.expire(Name.PROBES, key.partition, key.offset + 1)
+    assert metric(api, name) == 0
+
+
+def _probe() -> Entry:
+    return Entry(Name.PROBES, b"", b"?")
