@@ -19,6 +19,7 @@ from services.enroll.quality import Extracted
 from shared import metrics
 from shared.envelope import MalformedEvent, decode
 from shared.events import CaptureReceived, DeadLettered
+from shared.lag import lag
 from shared.log import Log, LogGap, LogMisfit, LogUnavailable, Record
 from shared.logs import logger
 from shared.topics import Entry, Name, entry
@@ -236,7 +237,6 @@ def lags(log: Log, lanes: Iterable[Name] = LANES) -> dict[Name, int]:
     """Count the records that the group has not finished, by topic, and set the gauge."""
     found: dict[Name, int] = {}
     for lane in lanes:
-        committed = log.committed(GROUP, lane)
-        found[lane] = sum(max(0, s.end - max(s.start, committed.get(p, 0))) for p, s in log.spans(lane).items())
+        found[lane] = lag(log.spans(lane), log.committed(GROUP, lane))
         metrics.LAG.labels(GROUP, lane.value).set(found[lane])
     return found

@@ -68,15 +68,18 @@ class _Consumption(ABC):
         """Held by whoever changes what several threads see: the caller's, ours, and the client's own."""
 
     def poll(self, limit: int, timeout: float) -> Sequence[Record]:
-        if not self._ready:
+        until = time.monotonic() + timeout
+        while not self._ready:
             if self._polling is None:
                 self._polling = self._thread.submit(self._pump, max(limit, _AT_ONCE))
-            if wait([self._polling], max(timeout, 0.001)).not_done:
+            if wait([self._polling], max(until - time.monotonic(), 0.001)).not_done:
                 return []
             polled, self._polling = self._polling, None
             found = polled.result()
             with self._changing:
                 self._ready.extend(found)
+            if time.monotonic() >= until:
+                break
         with self._changing:
             return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
@@ -125,10 +128,18 @@ class KafkaReader(_Consumption):
         self._start = start
         self._spans = spans
 
-    def _pump(self, limit: int) -> list[Record]:
+    def poll(self, limit: int, timeout: float) -> Sequence[Record]:
         if self._consumer is None:
-            self._consumer = self._cluster.consumer()
-        consumer = self._consumer
+            # Whatever the caller's patience, which is meant for records: a first poll may have to connect.
+            self._thread.submit(self._connect).result()
+        return super().poll(limit, timeout)
+
+    def _connect(self) -> KafkaConsumer:
+        self._consumer = self._cluster.consumer()
+        return self._consumer
+
+    def _pump(self, limit: int) -> list[Record]:
+        consumer = self._consumer or self._connect()
         with as_log_errors():
             mine = consumer.assignment()
             # Partitions may be added while we read: what is in them must not be passed over.

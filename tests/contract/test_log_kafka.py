@@ -351,15 +351,17 @@ def test_a_burst_in_one_partition_does_not_hold_up_what_comes_after_it(log: Kafk
 def test_without_a_broker_nothing_hangs_and_no_thread_is_left() -> None:
     before = threading.active_count()
     log = KafkaLog(["127.0.0.1:1"])
+    reader = log.read(Name.GALLERY, {})
     began = time.monotonic()
     for call in (
         lambda: log.ensure([GALLERY]),
         lambda: log.append(entries(1), timeout=0.5),
-        lambda: log.read(Name.GALLERY, {}).poll(1, 0.1),
+        lambda: reader.poll(1, 0.1),
         lambda: log.spans(Name.GALLERY),
     ):
         with pytest.raises(LogUnavailable, match=r"127\.0\.0\.1:1"):
             call()
+    reader.close()
     log.close()
     assert time.monotonic() - began < 5
     assert threading.active_count() == before

@@ -292,7 +292,8 @@ def test_accepted_captures_are_outcomes_plus_those_in_flight_and_every_metric_ex
 
 
 def test_status_shows_the_services_and_the_gallery(system: System) -> None:
-    status = json.loads(system.run("status", "--json").stdout)
+    # Exit code 1 says that something is off: on a machine that runs all tests at once, work may well be waiting.
+    status = json.loads(system.run("status", "--json", check=False).stdout)
     text = json.dumps(status)
     for service in ("enroll", "match", "api"):
         assert service in text

@@ -328,15 +328,15 @@ def test_probes_that_expired_while_nobody_was_there_do_not_keep_the_matcher_from
 
 def test_a_decision_too_large_for_its_topic_loses_galleries_and_then_candidates_but_not_the_true_count() -> None:
     log = a_log()
-    galleries = [f"{n:03d}" + "g" * 190 for n in range(100)]
-    put(log, *(enrolled(n, f"p{n}", [template(1, 0.001 * n)], galleries=galleries) for n in range(400)))
+    galleries = [f"{n:03d}" + "𝄞" * 190 for n in range(100)]  # 76 kB of names: 60 candidates are too many
+    put(log, *(enrolled(n, f"p{n}", [template(1, 0.001 * n)], galleries=galleries) for n in range(70)))
     policy = Policy(0.4, 0.5, 1000)
     worker = Worker(log, Matcher(Gallery(), policy), None, snapshot_seconds=3600)
     drain(worker)
-    last = decode(decisions(log)["r-399"])
+    last = decode(decisions(log)["r-69"])
     assert isinstance(last, Decided)
     assert isinstance(last.outcome, Enrolled)
-    assert last.outcome.total_candidates == 399
+    assert last.outcome.total_candidates == 69
     assert last.outcome.candidates[0].galleries == ()
     first = decode(decisions(log)["r-1"])
     assert isinstance(first, Decided)
