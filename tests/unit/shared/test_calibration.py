@@ -1,0 +1,297 @@
+"""Scores, the widened search, the gate and the file: each promise of shared.calibration and shared.mixture."""
+# pyright: basic
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.biometrics import Vector
+from shared.calibration import (
+    SEARCH_TARGET,
+    VERIFICATION_TARGET,
+    Calibration,
+    CalibrationRefused,
+    Comparator,
+    Prepared,
+    expected_false_positives,
+    load,
+    rate,
+    search_threshold,
+)
+from shared.mixture import Mixture, draw, nearness, uniforms
+
+DEFAULT = Path(__file__).parents[3] / "shared" / "models" / "dlib" / "calibration.json"
+CALIBRATION = load(DEFAULT)
+COMPARATOR = Comparator(CALIBRATION)
+assert CALIBRATION.cohort
+MIXTURE = CALIBRATION.cohort.mixture
+
+
+def variant(**changes: object) -> Comparator:
+    return Comparator(CALIBRATION.model_copy(update=changes))
+
+
+COMPARATORS = {
+    "normalised": COMPARATOR,
+    "plain": variant(cohort=None),
+    "plain, unit length": variant(cohort=None, unit=True),
+    "normalised, unit length": variant(unit=True),
+}
+
+
+def people(seed: int, count: int) -> Vector:
+    """Draw strangers, with a close second picture of some, and some twice over, so that ties come up."""
+    drawn = draw(MIXTURE, count, seed)
+    close = drawn[::3] + np.random.default_rng(seed).normal(0, 0.02, drawn[::3].shape).astype(np.float32)
+    return np.vstack([drawn, close, drawn[::5]])
+
+
+def reference_ranks(comparator: Comparator, probe: Prepared, references: Prepared) -> list[int]:
+    s = comparator.similarity(probe, references)
+    return sorted(range(len(s)), key=lambda row: (-s[row], row))
+
+
+def searched_ranks(comparator: Comparator, probe: Prepared, references: Prepared, products: Vector) -> list[int]:
+    """Rank as a search does: by product, and exactly among the rows that float32 can't tell apart."""
+    widened = comparator.widened_probe(probe)
+    longest = float(np.linalg.norm(comparator.widened_references(references), axis=1).max())
+    doubt = 2 * comparator.slack(widened, longest)
+    left = sorted(range(len(products)), key=lambda row: -products[row])
+    ranks: list[int] = []
+    while left:
+        group = [left.pop(0)]
+        while left and products[group[-1]] - products[left[0]] <= doubt:
+            group.append(left.pop(0))
+        rows = np.array(sorted(group))
+        exact = comparator.similarity(probe, Prepared(references.vectors[rows], references.nearness[rows]))
+        ranks += [int(rows[n]) for n in sorted(range(len(rows)), key=lambda n: (-exact[n], rows[n]))]
+    return ranks
+
+
+@pytest.mark.parametrize("name", COMPARATORS)
+@given(seed=st.integers(0, 2**32), count=st.integers(1, 60))
+def test_an_inner_product_search_ranks_as_the_reference_does_and_scores_to_a_thousandth(
+    name: str, seed: int, count: int
+) -> None:
+    comparator = COMPARATORS[name]
+    vectors = people(seed, count)
+    between = (people(seed + 1, 1)[:1] * 0.4 + vectors[:1] * 0.6).astype(np.float32)
+    references, probe = comparator.prepare(vectors), comparator.prepare(between)
+    widened = comparator.widened_references(references)
+    index = faiss.IndexFlatIP(widened.shape[1])
+    index.add(widened)
+
+    products, rows = index.search(comparator.widened_probe(probe)[None], len(widened))
+
+    found = np.empty(len(widened), np.float32)
+    found[rows[0]] = products[0]
+    exact = comparator.similarity(probe, references)
+    longest = float(np.linalg.norm(widened, axis=1).max())
+    s = found.astype(np.float64) + comparator.offset(probe)
+    assert np.abs(s - exact).max() <= comparator.slack(comparator.widened_probe(probe), longest)
+    assert np.abs(comparator.decibels(s) - comparator.decibels(exact)).max() < 1e-3
+    assert searched_ranks(comparator, probe, references, found) == reference_ranks(comparator, probe, references)
+
+
+def test_a_forgotten_nearness_or_a_wrong_factor_is_caught_by_the_same_comparison() -> None:
+    references, probe = COMPARATOR.prepare(people(1, 60)), COMPARATOR.prepare(people(2, 1)[:1])
+    widened, asked = COMPARATOR.widened_references(references), COMPARATOR.widened_probe(probe)
+    planted = widened.copy()
+    planted[:, -1] -= references.nearness.astype(np.float32) / 2
+
+    ranks = searched_ranks(COMPARATOR, probe, references, planted @ asked)
+
+    assert ranks != reference_ranks(COMPARATOR, probe, references)
+    assert searched_ranks(COMPARATOR, probe, references, widened @ asked) == reference_ranks(
+        COMPARATOR, probe, references
+    )
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 39))
+def test_a_template_is_prepared_and_compared_the_same_alone_and_in_any_batch(seed: int, count: int, at: int) -> None:
+    vectors = draw(MIXTURE, count, seed)
+    row = slice(at % count, at % count + 1)
+    batch, alone = COMPARATOR.prepare(vectors), COMPARATOR.prepare(vectors[row])
+
+    assert batch.nearness[row] == alone.nearness
+    assert COMPARATOR.similarity(alone, batch)[row] == COMPARATOR.similarity(alone, alone)
+
+
+def test_the_nearness_is_the_soft_minimum_over_a_large_drawn_cohort() -> None:
+    small = Mixture(weights=(0.25, 0.75), means=((0.0, 0.5, 1.0), (1.0, 0.0, 0.0)), variances=((0.2,) * 3, (0.1,) * 3))
+    vectors = draw(small, 5, seed=3).astype(np.float64)
+    cohort = draw(small, 400_000, seed=4).astype(np.float64)
+
+    away = ((vectors[:, None] - cohort) ** 2).sum(axis=2)
+    by_cohort = -0.3 * np.log(np.exp(-away / 0.3).mean(axis=1))
+
+    assert np.abs(nearness(small, 0.3, vectors) - by_cohort).max() < 0.005
+
+
+@given(st.floats(-4, 1), st.floats(-4, 1))
+def test_a_higher_likeness_never_scores_lower(one: float, other: float) -> None:
+    low, high = sorted((one, other))
+
+    assert 0 <= COMPARATOR.score(low).db <= COMPARATOR.score(high).db
+
+
+@given(st.floats(0.01, 300))
+def test_a_score_and_its_likeness_are_each_others_inverse(db: float) -> None:
+    found = COMPARATOR.score(COMPARATOR.similarity_at(db))
+
+    assert found.db == pytest.approx(db, abs=1e-6)
+    assert found.extrapolated == (db > CALIBRATION.measured_to)
+
+
+def test_expected_misses_rise_with_the_threshold_from_none_to_all() -> None:
+    misses = [COMPARATOR.expected_misses(db) for db in range(-5, 200)]
+
+    assert misses == sorted(misses)
+    assert misses[0] == 0
+    assert misses[-1] > 0.99
+
+
+def test_the_targets_are_those_of_ees_and_mosip() -> None:
+    assert rate(VERIFICATION_TARGET) == pytest.approx(0.0005)
+    assert search_threshold(SEARCH_TARGET, 1) == SEARCH_TARGET == pytest.approx(30)
+    assert search_threshold(SEARCH_TARGET, 100_000) == pytest.approx(80)
+    assert search_threshold(SEARCH_TARGET, 0) == SEARCH_TARGET
+    for size in (1, 1000, 10**7):
+        assert expected_false_positives(search_threshold(30, size), size) == pytest.approx(0.001, rel=1e-3)
+    assert expected_false_positives(0, 10) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("vector", "because"),
+    [
+        (np.array(CALIBRATION.gate.centre, np.float32), "nearer to the average face"),
+        (np.zeros(128, np.float32), "length"),
+        (np.full(128, np.inf, np.float32), "infinity"),
+        (np.full(128, np.nan, np.float32), "NaN"),
+        (np.full(128, 3e38, np.float32), "length"),
+        (np.ones(127, np.float32), "shape"),
+        (np.array(CALIBRATION.gate.centre, np.float32) * 1.2, "nearer to the average face"),
+    ],
+    ids=["mean", "zero", "inf", "nan", "huge", "short", "longer mean"],
+)
+def test_the_gate_refuses_what_is_no_face(vector: Vector, because: str) -> None:
+    refused = COMPARATOR.refusal(vector)
+
+    assert refused is not None
+    assert because in refused
+
+
+@pytest.mark.parametrize("times", [0.3, 1.0, 3.0])
+def test_at_unit_length_the_average_face_is_refused_however_long_it_is(times: float) -> None:
+    centre = np.array(CALIBRATION.gate.centre)
+    gate = CALIBRATION.gate.model_copy(
+        update={"centre": tuple((centre / np.linalg.norm(centre)).tolist()), "norm": (0.1, 9.0)}
+    )
+
+    refused = variant(unit=True, gate=gate).refusal((centre * times).astype(np.float32))
+
+    assert refused is not None
+    assert "nearer to the average face" in refused
+
+
+def test_the_gate_lets_strangers_pass() -> None:
+    assert [COMPARATOR.refusal(vector) for vector in draw(MIXTURE, 300, seed=9)].count(None) == 300
+
+
+# ---- the file
+
+
+def test_the_file_comes_back_as_it_was_and_the_same_calibration_gives_the_same_bytes() -> None:
+    text = DEFAULT.read_text(encoding="utf-8")
+
+    assert Calibration.parse(text).dump() == text
+    assert Calibration.parse(variant(cohort=None).calibration.dump()) == variant(cohort=None).calibration
+    assert len(text) < 200_000
+    assert max(map(len, text.splitlines())) < 2_000
+
+
+def changed(path: str, value: object) -> str:
+    held = json.loads(DEFAULT.read_text(encoding="utf-8"))
+    *way, last = path.split(".")
+    inside = held
+    for step in way:
+        inside = inside[int(step)] if isinstance(inside, list) else inside[step]
+    inside[int(last) if isinstance(inside, list) else last] = value
+    return json.dumps(held)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "because"),
+    [
+        ("format", 2, "format 1"),
+        ("format", "1", "format 1"),
+        ("dimension", 127, "127 dimensions and holds 128"),
+        ("dimension", 0, "dimension"),
+        ("surprise", 1, "surprise"),
+        ("unit", "yes", "unit"),
+        ("table", [[0, 1], [0, 2]], "ascend"),
+        ("table", [[0, 2], [1, 1]], "ascend"),
+        ("table", [[0, -1], [1, 1]], "below 0 dB"),
+        ("table", [[0, 1]], "table"),
+        ("table.3", [1], "table"),
+        ("tail.slope", 0, "tail.slope"),
+        ("tail.slope", math.inf, "tail.slope"),
+        ("tail.slope", math.nan, "tail.slope"),
+        ("misses", [[0, 0.5], [1, 0.4]], "misses fall"),
+        ("misses", [[0, 0.5], [1, 1.4]], "no rates"),
+        ("gate.norm", [2, 1], "norms"),
+        ("gate.centre", [], "gate.centre"),
+        ("gate.centre.5", math.nan, "gate.centre"),
+        ("cohort.weight", 0.6, "cohort.weight"),
+        ("cohort.softness", -1, "cohort.softness"),
+        ("cohort.mixture.variances.0.0", 0, "not positive"),
+        ("cohort.mixture.means.1", [0.1], "differ in shape"),
+        ("cohort.mixture.weights.0", 1, "shares"),
+    ],
+)
+def test_a_file_with_a_wrong_value_is_refused_by_its_name(path: str, value: object, because: str) -> None:
+    with pytest.raises(CalibrationRefused, match=because.replace(".", r"\.")):
+        Calibration.parse(changed(path, value))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\0", '{"format": true}'])
+def test_what_is_no_calibration_is_refused(text: str) -> None:
+    with pytest.raises(CalibrationRefused):
+        Calibration.parse(text)
+
+
+def test_another_models_calibration_is_refused() -> None:
+    assert load(DEFAULT, model=CALIBRATION.model, dimension=128) == CALIBRATION
+    with pytest.raises(CalibrationRefused, match="is of model"):
+        load(DEFAULT, model="sface")
+    with pytest.raises(CalibrationRefused, match="templates have 512"):
+        load(DEFAULT, dimension=512)
+
+
+# ---- chance
+
+
+def test_drawn_people_are_the_same_for_ever_and_everywhere() -> None:
+    """A new digest means that synthetic people changed: every figure for a large gallery would move with it."""
+    fixed = Mixture(weights=(0.5, 0.5), means=((0.0,) * 8, (1.0,) * 8), variances=((0.04,) * 8, (0.25,) * 8))
+    drawn = draw(fixed, 5_000, seed=20261122)
+
+    assert hashlib.sha256(drawn.astype("<f4").tobytes()).hexdigest()[:16] == "bd53fe3350e0727c"
+    assert hashlib.sha256(uniforms(1, 1000).astype("<f8").tobytes()).hexdigest()[:16] == "26e46d1c84164a0d"
+
+
+def test_drawn_people_have_the_mixtures_means_and_variances() -> None:
+    one = Mixture(weights=(0.2, 0.8), means=((-1.0, 3.0), (1.0, 3.0)), variances=((0.04, 1.0), (0.04, 1.0)))
+    drawn = draw(one, 200_000, seed=5).astype(np.float64)
+
+    left = drawn[:, 0] < 0
+    assert left.mean() == pytest.approx(0.2, abs=0.005)
+    assert drawn[left].mean(axis=0) == pytest.approx([-1, 3], abs=0.02)
+    assert drawn[~left].var(axis=0) == pytest.approx([0.04, 1], rel=0.02)
