@@ -22,9 +22,8 @@ from shared.events import CaptureReceived, DeadLettered
 from shared.lag import lag
 from shared.log import Log, LogGap, LogMisfit, LogUnavailable, Record
 from shared.logs import logger
-from shared.topics import Entry, Name, entry
+from shared.topics import Entry, Group, Name, entry
 
-GROUP: Final = "enroll"
 LANES: Final = (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)
 """In the order in which they are served."""
 
@@ -59,7 +58,7 @@ class Worker:
         self._log = log
         self._extractor = extractor
         self._append_timeout = append_timeout
-        self._members = {lane: log.join(GROUP, lane) for lane in LANES}
+        self._members = {lane: log.join(Group.ENROLL, lane) for lane in LANES}
         self._ledgers: dict[tuple[Name, int], Ledger] = {}
         self._committed: dict[tuple[Name, int], int] = {}
         self._jobs: dict[Name, list[_Job]] = {lane: [] for lane in LANES}
@@ -237,6 +236,6 @@ def lags(log: Log, lanes: Iterable[Name] = LANES) -> dict[Name, int]:
     """Count the records that the group has not finished, by topic, and set the gauge."""
     found: dict[Name, int] = {}
     for lane in lanes:
-        found[lane] = lag(log.spans(lane), log.committed(GROUP, lane))
-        metrics.LAG.labels(GROUP, lane.value).set(found[lane])
+        found[lane] = lag(log.spans(lane), log.committed(Group.ENROLL, lane))
+        metrics.LAG.labels(Group.ENROLL, lane.value).set(found[lane])
     return found

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.enroll.worker import GROUP, Worker, lags
+from services.enroll.worker import Worker, lags
 from shared import metrics
 from shared.envelope import decode
 from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled
 from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
-from shared.topics import TOPICS, Entry, Name, entry
+from shared.topics import TOPICS, Entry, Group, Name, entry
 from tests.unit.enroll.making import PretendExtractor, capture, enrol
 
 
@@ -61,7 +61,7 @@ def expired(lane: Name) -> float:
 
 
 def committed(log: ShakyLog, topic: Name = Name.CAPTURES_BULK) -> int:
-    return sum(log.committed(GROUP, topic).values())
+    return sum(log.committed(Group.ENROLL, topic).values())
 
 
 def test_a_capture_becomes_a_reference_and_is_committed(
@@ -251,7 +251,7 @@ def test_captures_that_expire_while_the_loop_waits_for_one_do_not_end_it(
 
 
 def test_a_gap_that_is_no_expiry_ends_the_loop(log: ShakyLog, extractor: PretendExtractor) -> None:
-    log.mark(GROUP, Name.CAPTURES_BULK, {0: 100})
+    log.mark(Group.ENROLL, Name.CAPTURES_BULK, {0: 100})
     with pytest.raises(LogGap):
         Worker(log, extractor).run_once()
 
