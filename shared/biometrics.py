@@ -118,6 +118,7 @@ class RetakeReason(StrEnum):
     BLURRED = "blurred"
     TURNED_AWAY = "turned_away"
     CUT_OFF = "cut_off"
+    NOT_A_FACE = "not_a_face"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +153,5 @@ class Candidate:
     score: float
     """A ComparisonScore, rounded to 0.01 dB."""
     galleries: tuple[str, ...] = ()
+    extrapolated: bool = False
+    """The score lies beyond what the model's calibration measured."""

@@ -22,9 +22,11 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from shared.biometrics import MAX_DIMENSION, STRICT, ComparisonScore, Vector
-from shared.mixture import Floats, Mixture, Row, nearness
+from shared.mixture import Floats, Mixture, Nearness, Row
 
 FORMAT: Final = 1
+FAR: Final = 1e4
+"""dB up to which the curve goes on: no score comes near it."""
 
 VERIFICATION_TARGET: Final = ComparisonScore(-10 * math.log10(0.0005))
 """33 dB, a false match in 2,000 impostors: the FMR of 0.05 % that the European Entry/Exit System asks of a face
@@ -168,6 +170,20 @@ class Prepared:
     def __getitem__(self, rows: slice) -> "Prepared":
         return Prepared(self.vectors[rows], self.nearness[rows])
 
+    def fused(self) -> "Prepared":
+        """Make one of several templates of one person (n ≥ 1): their mean, n = 1 unchanged.
+
+        Half the templates' variance is taken off, for a mean lies nearer to strangers than a template does: without,
+        twice to five times the declared false matches; with, the declared ones (1.1 to 1.4 of them), and fewer misses
+        than the best or the mean of the scores (docs/calibration.md).
+        """
+        if len(self) == 1:
+            return self
+        wide = self.vectors.astype(np.float64)
+        mean = wide.mean(axis=0)
+        variance = float(((wide - mean) ** 2).sum(axis=1).mean())
+        return Prepared(mean[None].astype(np.float32), np.array([self.nearness.mean() - variance / 2]))
+
 
 class Comparator:
     """A calibration at work. Immutable; every result depends on its arguments alone, not on batch or order."""
@@ -175,9 +191,10 @@ class Comparator:
     def __init__(self, calibration: Calibration) -> None:
         self.calibration = calibration
         self._centre = np.array(calibration.gate.centre)
+        cohort = calibration.cohort
+        self._nearness = None if cohort is None else Nearness(cohort.mixture, cohort.softness)
         last, top = calibration.table[-1]
-        far = last + 1e4 / calibration.tail.slope, top + 1e4
-        curve = (*calibration.table, far)
+        curve = (*calibration.table, (last + FAR / calibration.tail.slope, top + FAR))
         self._s: Floats = np.array([s for s, _ in curve])
         self._db: Floats = np.array([db for _, db in curve])
         self._rise = float((self._db[1] - self._db[0]) / (self._s[1] - self._s[0]))
@@ -206,11 +223,9 @@ class Comparator:
             raise ValueError(f"templates of shape {vectors.shape}; wanted is (n, {self.calibration.dimension})")
         compared = self._compared(vectors)
         cohort = self.calibration.cohort
-        if cohort is None:
+        if cohort is None or self._nearness is None:
             return Prepared(compared, np.zeros(len(compared)))
-        return Prepared(
-            compared, cohort.weight * nearness(cohort.mixture, cohort.softness, compared.astype(np.float64))
-        )
+        return Prepared(compared, cohort.weight * self._nearness(compared.astype(np.float64)))
 
     def similarity(self, probe: Prepared, references: Prepared) -> Floats:
         """Compare one probe with references (n): s, exactly (float64), higher is more alike. The truth for a search."""
@@ -221,20 +236,20 @@ class Comparator:
     def widened_references(self, references: Prepared) -> Vector:
         """Return rows (n, d + 1) whose inner product with a widened probe orders them as s does.
 
-        Everything is seen from the population's centre: distances stay, numbers and so the rounding of float32
-        shrink to a fifth.
+        The first d numbers are the reference's own, so that a search keeps no vector twice.
         """
-        seen = references.vectors - self._centre
-        return np.hstack([2 * seen, (references.nearness - (seen * seen).sum(axis=1))[:, None]]).astype(np.float32)
+        wide = references.vectors.astype(np.float64)
+        last = references.nearness - (wide * wide).sum(axis=1)
+        return np.hstack([references.vectors, last[:, None].astype(np.float32)])
 
     def widened_probe(self, probe: Prepared) -> Vector:
         """Return the probe (d + 1,) to search widened references with."""
-        return np.append(probe.vectors[0] - self._centre, 1.0).astype(np.float32)
+        return np.append(2 * probe.vectors[0], np.float32(1))
 
     def offset(self, probe: Prepared) -> float:
         """Return what turns an inner product of widened vectors into s, for this probe: s = product + offset."""
-        seen = probe.vectors[0] - self._centre
-        return float(probe.nearness[0] - (seen * seen).sum())
+        wide = probe.vectors[0].astype(np.float64)
+        return float(probe.nearness[0] - (wide * wide).sum())
 
     def slack(self, widened_probe: Vector, longest: float) -> float:
         """Return how far a float32 inner product may lie from s, for widened references of length `longest` at most.
@@ -253,7 +268,7 @@ class Comparator:
 
     def score(self, s: float) -> Score:
         """Return what comparison `s` means."""
-        return Score(ComparisonScore(float(self.decibels(np.array(s)))), s > self._s[-2])
+        return Score(ComparisonScore(float(self.decibels(np.array(s)))), bool(s > self._s[-2]))
 
     def similarity_at(self, db: float) -> float:
         """Return the comparison at which a score is reached: the inverse of `score`, above 0 dB."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, JsonValue
 
 from shared.biometrics import STRICT, Bytes64, Candidate, Quality, Template
+from shared.performance import Performance
 
 JsonObject = dict[str, JsonValue]
 Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
@@ -95,6 +96,8 @@ class Identify:
     max_candidates: int
     threshold: float | None = None
     filter: JsonObject = field(default_factory=dict[str, JsonValue], repr=False)
+    target: float | None = None
+    """The FPIR in dB that this one search is to keep, instead of the system's; `threshold` goes before it."""
     kind: Literal["identify"] = "identify"
 
 
@@ -308,6 +311,8 @@ class Verified:
     __pydantic_config__ = STRICT
     match: bool
     score: float | None = None
+    extrapolated: bool = False
+    """The score lies beyond what the model's calibration measured."""
     kind: Literal["verified"] = "verified"
 
 
@@ -370,6 +375,8 @@ class ServiceReported:
     gallery_count: int = -1
     figures: dict[str, float] = field(default_factory=dict[str, float])
     """Counters and rates by metric name, for `eyni status`."""
+    expected: tuple[Performance, ...] = ()
+    """match: what the model can be expected to deliver at the present thresholds."""
 
 
 Event = CaptureReceived | GalleryEvent | ProbeEvent | Decided | DeadLettered | ServiceReported

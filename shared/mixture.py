@@ -53,8 +53,8 @@ class Mixture(BaseModel):
         return len(self.means[0])
 
 
-def nearness(mixture: Mixture, softness: float, vectors: Floats) -> Floats:
-    """Return how near strangers come to each vector (n, d), as a squared distance, shape (n,).
+class Nearness:
+    """How near strangers come to a vector, as a squared distance.
 
     It is the soft minimum of the squared distance to a cohort of strangers drawn from the mixture,
     `-t·ln(mean(exp(-|x - c|² / t)))` with t = `softness`, for an infinitely large cohort: the integral is known, so
@@ -62,15 +62,27 @@ def nearness(mixture: Mixture, softness: float, vectors: Floats) -> Floats:
     does not depend on the batch it came in; it is rounded to 1e-9, so that a last bit of some other processor's
     logarithm does not show.
     """
-    means, width = np.array(mixture.means), softness + 2 * np.array(mixture.variances)
-    inverse = 1 / width
-    constant = np.log(np.array(mixture.weights)) - 0.5 * np.log(width / softness).sum(axis=1)
-    result = np.empty(len(vectors))
-    for n, vector in enumerate(vectors):
-        exponent = constant - ((vector - means) ** 2 * inverse).sum(axis=1)
-        most = exponent.max()
-        result[n] = -softness * (most + np.log(np.exp(exponent - most).sum()))
-    return np.round(result, 9)
+
+    def __init__(self, mixture: Mixture, softness: float) -> None:
+        width = softness + 2 * np.array(mixture.variances)
+        self._softness = softness
+        self._means = np.array(mixture.means)
+        self._inverse: Floats = 1 / width
+        self._constant: Floats = np.log(np.array(mixture.weights)) - 0.5 * np.log(width / softness).sum(axis=1)
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Return it for vectors (n, d), shape (n,)."""
+        result = np.empty(len(vectors))
+        for n, vector in enumerate(vectors):
+            exponent = self._constant - ((vector - self._means) ** 2 * self._inverse).sum(axis=1)
+            most = exponent.max()
+            result[n] = -self._softness * (most + np.log(np.exp(exponent - most).sum()))
+        return np.round(result, 9)
+
+
+def nearness(mixture: Mixture, softness: float, vectors: Floats) -> Floats:
+    """Return `Nearness` of vectors (n, d), once."""
+    return Nearness(mixture, softness)(vectors)
 
 
 def uniforms(seed: int, count: int) -> Floats:

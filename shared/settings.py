@@ -3,12 +3,15 @@
 The file named by `EYNI_SETTINGS` may hold the same names, one a line.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, FilePath, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
 
 
 def _hosts(value: str) -> str:
@@ -19,6 +22,20 @@ def _hosts(value: str) -> str:
 
 
 Hosts = Annotated[str, AfterValidator(_hosts)]
+Decibels = Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)]
+"""0 is a rate of one; at 200, of one in 10^20, nothing is found any more."""
+
+
+def _from_json(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError:
+        raise ValueError('is not JSON; give {"gallery": dB, ...}') from None
+
+
+GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
 class Settings(BaseSettings):
@@ -61,6 +78,13 @@ class Settings(BaseSettings):
         description="SQLAlchemy URL of the registry; empty: SQLite in the data folder. "
         "postgresql+psycopg://user:password@host/name for PostgreSQL.",
         repr=False,
+    )
+
+    # ---- the model
+    model: str = Field(
+        default="",
+        description="Name of the model that turns pictures into templates and templates into scores (`eyni models "
+        "list`); empty: the one that `eyni models use` chose, else dlib. A gallery has one model for ever.",
     )
 
     # ---- api
@@ -193,20 +217,26 @@ class Settings(BaseSettings):
     )
 
     # ---- match
-    search_distance: float = Field(
-        default=0.419,
-        gt=0,
-        lt=2,
-        description="Provisional, until scores are calibrated: dlib distance below which a search names a candidate. "
-        "FMR 1e-5 on LFW (76 million impostor pairs): one stranger in 100 searches of 1,000 people, and 59 % of "
-        "true pairs of pictures 'in the wild' missed. A gallery of 100,000 wants 0.374 (FMR 1e-6).",
+    verification_target: Decibels = Field(
+        default=VERIFICATION_TARGET,
+        description="1:1: false match rate in dB, -10·log10(FMR). 33.01 dB is one impostor in 2,000 accepted, the "
+        "0.05 % that the European Entry/Exit System asks of a face comparison (Decision (EU) 2019/329).",
     )
-    verify_distance: float = Field(
-        default=0.525,
-        gt=0,
-        lt=2,
-        description="Provisional: dlib distance below which a 1:1 verification says yes. FMR 5e-4 on LFW, the figure "
-        "that the EU asks of EES verification (Decision 2019/329), read off between 0.545 (1e-3) and 0.475 (1e-4).",
+    duplicate_target: Decibels = Field(
+        default=SEARCH_TARGET,
+        description="Search for duplicates at enrolment: share of searches that name a stranger, in dB, "
+        "-10·log10(FPIR), whatever the gallery's size: the threshold is this + 10·log10(encounters searched). 30 dB is "
+        "one new person in 1,000 wrongly suspected, MOSIP's default for an ABIS (`targetFPIR` 30).",
+    )
+    identification_target: Decibels = Field(
+        default=SEARCH_TARGET,
+        description="1:N: the same, for identifications. MOSIP's default too; somebody who is asked in person may want "
+        "20 (one search in 100 names a stranger, and fewer people are missed).",
+    )
+    gallery_targets: GalleryTargets = Field(
+        default_factory=dict[str, float],
+        description="FPIR targets in dB of galleries that have one of their own, for both kinds of search: "
+        '{"watchlist": 20}. ALL may be one of them. A search over several galleries keeps the strictest of theirs.',
     )
     match_threads: int = Field(
         default=1,
@@ -225,8 +255,9 @@ class Settings(BaseSettings):
     lowest_threshold: float = Field(
         default=30.0,
         ge=0,
-        description="Lowest threshold (dB) that a caller may ask for. Scores of pairs less alike than that help to "
-        "rebuild templates (reliability.md 2.3: distances below 0.5 to 0.55 give an attacker next to nothing).",
+        description="Lowest threshold (dB) that a caller may ask for, or reach by an accuracyLevel. Scores of pairs "
+        "less alike than that help to rebuild templates (reliability.md 2.3: distances below 0.5 to 0.55 give an "
+        "attacker next to nothing).",
     )
     snapshot_seconds: float = Field(
         default=60.0,

@@ -6,11 +6,49 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from shared.biometrics import Template, Vector
+from shared.calibration import Calibration, Cohort, Comparator, Gate, Tail
 from shared.events import Enrol, Identify, JsonObject, ProbeExtracted, ReferenceEnrolled, Request, Verify
+from shared.mixture import Mixture
 
 MODEL = "test-model"
 DIMENSION = 16
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def calibration(
+    model: str = MODEL,
+    dimension: int = DIMENSION,
+    *,
+    unit: bool = False,
+    cohort: Cohort | None = None,
+    gate: Gate | None = None,
+) -> Calibration:
+    """A plain one with round numbers: distance 0 scores 100 dB, 0.5 scores 50, 0.707 scores 0. Measured to 50 dB."""
+    return Calibration(
+        format=1,
+        model=model,
+        dimension=dimension,
+        unit=unit,
+        cohort=cohort,
+        gate=gate or Gate(centre=(0.0,) * dimension, distance=0.0, norm=(1e-3, 1e3)),
+        table=((-0.5, 0.0), (-0.25, 50.0)),
+        tail=Tail(slope=200.0, fitted_to=100),
+        misses=((0.0, 0.0), (30.0, 0.01), (50.0, 0.2), (100.0, 1.0)),
+        provenance={"data": "made up"},
+    )
+
+
+def comparator(model: str = MODEL, dimension: int = DIMENSION) -> Comparator:
+    return Comparator(calibration(model, dimension))
+
+
+def a_cohort(seed: int, dimension: int = DIMENSION, components: int = 3) -> Cohort:
+    """Some population, for normalised comparisons."""
+    dice = np.random.default_rng(seed)
+    means = dice.normal(0, 0.3, (components, dimension)).tolist()
+    variances = dice.uniform(0.01, 0.1, (components, dimension)).tolist()
+    mixture = Mixture(weights=(1 / components,) * components, means=means, variances=variances)
+    return Cohort(mixture=mixture, softness=0.05, weight=0.45)
 
 
 def request(number: int | str) -> Request:

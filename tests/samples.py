@@ -36,6 +36,7 @@ from shared.events import (
     Verified,
     Verify,
 )
+from shared.performance import Performance
 
 _AT = datetime(2026, 11, 22, 10, 30, 0, 125000, tzinfo=UTC)
 _REQUEST = Request("c-7f00", "transaction/é 1", _AT, "station-4")
@@ -50,6 +51,7 @@ _ENROL = Enrol(
 _QUALITY = Quality(
     0, {"brightness": 12.5}, (Defect(RetakeReason.TOO_DARK, "More light, please: 12 of at least 40.", 12.5, 40.0),)
 )
+_BEYOND = Candidate("P-0", "E-9", 61.5, (), extrapolated=True)
 _CANDIDATE = Candidate("P-0", "E-9", 57.31, ("visa",))
 
 _OUTCOMES: dict[str, Outcome] = {
@@ -80,4 +82,11 @@ SAMPLES: dict[str, Event] = {
     **{f"decided-{kind}": Decided(_REQUEST, outcome, 41, 1000) for kind, outcome in _OUTCOMES.items()},
     "dead-lettered": DeadLettered("gallery", 0, 17, "not a JSON object", b"k", b"\x00\xff"),
     "service-reported": ServiceReported("match", "match@host:1", _AT, True, "", 41, 1000, {"decided": 7.0}),
+    # What calibrated scores brought: fields that older bytes lack.
+    "capture-identify-level": CaptureReceived(_REQUEST, Identify("visa", 5, target=20.0), (Sample(b"1"),)),
+    "decided-enrolled-extrapolated": Decided(_REQUEST, Enrolled("P-1", "E-1", (_BEYOND,), 1), 41, 1000),
+    "decided-verified-extrapolated": Decided(_REQUEST, Verified(True, 61.5, True), 41, 1000),
+    "service-reported-expected": ServiceReported(
+        "match", "match@host:1", _AT, True, expected=(Performance("duplicates", "ALL", 1000, 30.0, 60.0, 0.53, 53.24),)
+    ),
 }

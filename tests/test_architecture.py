@@ -23,10 +23,19 @@ ONE_IMPORTER = {
     "face_recognition": {"services/enroll/faces.py"},
     "face_recognition_models": {"services/enroll/faces.py"},
     "dlib": {"services/enroll/faces.py"},
+    "onnxruntime": {"services/enroll/networks.py"},
+    "cv2": {
+        "services/enroll/landmarks.py",
+        "services/enroll/alignment.py",
+        "services/evaluate/thumbnails.py",
+        "services/eyni/demo.py",
+    },
     "PIL": {"services/enroll/decoding.py"},
+    "matplotlib": {"services/evaluate/html/plots.py"},
     "faiss": {"services/match/index.py"},
     "joserfc": {"services/api/tokens.py"},
-    "httpx": {"services/api/egress.py", "services/eyni/client.py"},
+    # What the server sends out, what the command asks it, what the command fetches.
+    "httpx": {"services/api/egress.py", "services/eyni/client.py", "services/eyni/fetching.py"},
 }
 """Each outside library with the files that may import it: one, or one on each side of the wire."""
 

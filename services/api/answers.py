@@ -70,8 +70,9 @@ def decided(decision: Decided) -> Answer:
             # A 204 has no body: identify by the encounter's id says who they are.
             others = changed.total_candidates
             return Answer(204, headers=position | ({"Eyni-Total-Candidates": str(others)} if others else {}))
-        case Verified(match=match, score=score):
-            scores = {} if not match or score is None else {"scores": [{"score": score, "biometricType": "FACE"}]}
+        case Verified(match=match, score=score, extrapolated=extrapolated):
+            detail = {"score": score, "biometricType": "FACE", **_others(extrapolated)}
+            scores = {"scores": [detail]} if match and score is not None else {}
             return as_json(200, {"decision": match, **scores}, position)
         case Identified() as identified:
             total = {"Eyni-Total-Candidates": str(identified.total_candidates)}
@@ -106,7 +107,13 @@ def _enrolled(enrolled: Enrolled, decision: Decided) -> JsonObject:
             "galleryCount": decision.gallery_count,
             "quality": [_quality(q) for q in enrolled.qualities],
             "candidates": [
-                {"personId": c.person_id, "encounterId": c.encounter_id, "score": c.score} for c in enrolled.candidates
+                {
+                    "personId": c.person_id,
+                    "encounterId": c.encounter_id,
+                    "score": c.score,
+                    **_extrapolated(c.extrapolated),
+                }
+                for c in enrolled.candidates
             ],
             "totalCandidates": enrolled.total_candidates,
         },
@@ -134,10 +141,14 @@ def _candidates(candidates: Sequence[biometrics.Candidate]) -> list[JsonValue]:
     people: dict[str, list[biometrics.Candidate]] = {}
     for candidate in candidates:
         people.setdefault(candidate.person_id, []).append(candidate)
-    return [
-        {"personId": person, "rank": rank, "score": max(c.score for c in found), "scores": [_score(c) for c in found]}
-        for rank, (person, found) in enumerate(people.items(), start=1)
-    ]
+    shown: list[JsonValue] = []
+    for rank, (person, found) in enumerate(people.items(), start=1):
+        best = max(found, key=lambda c: c.score)
+        scores: list[JsonValue] = [_score(c) for c in found]
+        shown.append(
+            {"personId": person, "rank": rank, "score": best.score, "scores": scores, **_others(best.extrapolated)}
+        )
+    return shown
 
 
 def _score(candidate: biometrics.Candidate) -> JsonObject:
@@ -145,10 +156,20 @@ def _score(candidate: biometrics.Candidate) -> JsonObject:
         "score": candidate.score,
         "encounterId": candidate.encounter_id,
         "biometricType": "FACE",
+        **_others(candidate.extrapolated),
     }
     if candidate.galleries:
         detail["galleries"] = list(candidate.galleries)
     return detail
+
+
+def _others(extrapolated: bool) -> JsonObject:
+    """Say in OSIA's place for vendors that a score lies beyond what was measured."""
+    return {"others": _extrapolated(True)} if extrapolated else {}
+
+
+def _extrapolated(extrapolated: bool) -> JsonObject:
+    return {"extrapolated": True} if extrapolated else {}
 
 
 def _retake(qualities: Sequence[Quality]) -> Refusal:

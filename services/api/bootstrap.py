@@ -24,11 +24,14 @@ from services.api.tasks import Tasks
 from services.api.tokens import Verifier, development_jwks
 from services.api.waiting import Waiting
 from shared import metrics
+from shared.calibration import Comparator
 from shared.events import ServiceReported
+from shared.gallery_log import require_model
 from shared.heartbeat import Heartbeat, instance_of
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
+from shared.model import in_use
 from shared.settings import Settings
 from shared.topics import TOPICS, entry
 
@@ -42,7 +45,11 @@ _log = logger("api")
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Serve until `stop` is set. Raises what ended the follower or the courier: the process must not go on."""
+    """Serve until `stop` is set. Raises what ended the follower or the courier: the process must not go on.
+
+    ModelRefused and WrongModel: it cannot start so.
+    """
+    comparator = Comparator(in_use(settings.data, settings.model).calibration)
     checks = verifier(settings)
     failures: list[BaseException] = []
 
@@ -57,7 +64,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
         # The port opens at once: who asks while the log is away is told so, not turned away.
         parts.enter_context(listening(settings, front, failed))
         found: list[Registry] = []
-        if _until(stop, lambda: _prove(log)) and _until(stop, lambda: found.append(Registry(settings.registry_url))):
+
+        def open_registry() -> None:
+            found.append(Registry(settings.registry_url, comparator))
+
+        if _until(stop, lambda: _prove(log, comparator)) and _until(stop, open_registry):
             desk = parts.enter_context(running(settings, log, found[0], failed))
             front.open(create_app(desk, checks))
             stop.wait()
@@ -180,8 +191,9 @@ def _bound(settings: Settings) -> socket.socket:
     return sock
 
 
-def _prove(log: Log) -> None:
+def _prove(log: Log, comparator: Comparator) -> None:
     log.ensure(list(TOPICS.values()))
+    require_model(log, comparator.calibration.model)
     report = ServiceReported("api", instance_of("api"), datetime.now(UTC), ready=False, detail="starting")
     log.append([entry(report)], timeout=5.0)
 

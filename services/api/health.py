@@ -17,8 +17,10 @@ from services.api.desk import HEARD_SECONDS, Desk
 from services.api.routing import respond
 from services.api.tables import RegistryUnavailable
 from shared import metrics
+from shared.biometrics import ALL_GALLERIES
 from shared.lag import lag
 from shared.log import Log, LogUnavailable
+from shared.performance import REMEDY, Performance
 from shared.topics import Group, Name
 
 APPEND_SECONDS: Final = 5.0
@@ -64,10 +66,13 @@ async def readyz(request: Request) -> Response:
 
 
 def readiness(desk: Desk) -> Mapping[str, object]:
-    """Say what is there and, in words, what is missing."""
+    """Say what is there and, in words, what is missing; `notices` say what the model can't deliver, and stop nobody."""
     follower = desk.follower
     services: dict[str, list[dict[str, object]]] = {"match": [], "enroll": []}
+    notices: dict[str, None] = {}
     for report in follower.reports().values():
+        told = [one for one in report.expected if one.gallery == ALL_GALLERIES]
+        notices |= {one.in_words(): None for one in told if one.falls_short}
         if report.service in services:
             services[report.service].append(
                 {
@@ -77,6 +82,7 @@ def readiness(desk: Desk) -> Mapping[str, object]:
                     "asOf": report.as_of,
                     "galleryCount": report.gallery_count,
                     "at": report.at.isoformat(),
+                    **({"expected": [_expected(one) for one in told]} if told else {}),
                 }
             )
     missing = {
@@ -86,7 +92,24 @@ def readiness(desk: Desk) -> Mapping[str, object]:
         "no matcher is ready": follower.ready("match", HEARD_SECONDS) is not None,
         "no enroll process is ready": follower.ready("enroll", HEARD_SECONDS) is not None,
     }
-    return {"missing": [name for name, there in missing.items() if not there], "services": services}
+    return {
+        "missing": [name for name, there in missing.items() if not there],
+        "notices": [*notices, REMEDY] if notices else [],
+        "services": services,
+    }
+
+
+def _expected(one: Performance) -> dict[str, object]:
+    """Show what one operation can be expected to deliver; of all galleries, for their names are nobody's business."""
+    return {
+        "operation": one.operation,
+        "searched": one.size,
+        "target": one.target,
+        "threshold": one.threshold,
+        "measuredTo": one.measured_to,
+        "extrapolated": one.extrapolated,
+        "expectedMisses": one.misses,
+    }
 
 
 @router.get("/version")

@@ -41,7 +41,11 @@ Threshold = Annotated[
     Query(allow_inf_nan=False, description="in dB: -10·log10 of the false match rate; at least EYNI_LOWEST_THRESHOLD"),
 ]
 AccuracyLevel = Annotated[
-    str | None, Query(description="none is defined until scores are calibrated, so any is refused: use threshold")
+    str | None,
+    Query(
+        description="of an identification: fpir-10 to fpir-60, the share of searches that name a stranger in dB, "
+        "whatever the gallery's size (fpir-30: one in 1,000), instead of threshold. A verification has none"
+    ),
 ]
 ServiceLevel = Annotated[int | None, Query(ge=0, le=9, description="taken and without effect: there is one level")]
 

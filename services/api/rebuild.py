@@ -6,13 +6,14 @@ from typing import Final
 from services.api.follower import Follower
 from services.api.registry import Registry
 from services.api.waiting import Waiting
+from shared.calibration import Comparator
 from shared.log import Log, Span
 from shared.topics import Name
 
 _TOPICS: Final = (Name.GALLERY, Name.DECISIONS, Name.DEAD_LETTERS)
 
 
-def rebuild(log: Log, url: str, progress: Callable[[int, int], None]) -> None:
+def rebuild(log: Log, url: str, comparator: Comparator, progress: Callable[[int, int], None]) -> None:
     """Empty the registry and fold the gallery from offset 0 to its present end; then what else is on the log.
 
     `progress(done, total)` is told, in records, after each batch. Tasks are kept (they are not on the log), and so are
@@ -20,7 +21,7 @@ def rebuild(log: Log, url: str, progress: Callable[[int, int], None]) -> None:
     that goes on finds itself beyond the registry's position and ends. If this is broken off (or raises
     LogUnavailable), the registry refuses to be followed until a rebuild has run to its end.
     """
-    registry = Registry(url)
+    registry = Registry(url, comparator)
     try:
         registry.begin_rebuild(log.identity(Name.GALLERY))
         goals = {(t, p): span for t in _TOPICS for p, span in log.spans(t).items()}

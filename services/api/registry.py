@@ -29,7 +29,9 @@ from services.api.tables import (
     positions,
     writing,
 )
+from shared.acceptance import rule
 from shared.biometrics import ALL_GALLERIES
+from shared.calibration import Comparator
 from shared.encounters import Encounter, Key
 from shared.envelope import decode, encode
 from shared.events import DeadLettered, Decided, GalleryEvent
@@ -40,6 +42,8 @@ OUTCOME_FAMILY: Final = "outcome"
 
 _PURGE: Final = 1_000
 """Decisions forgotten in one transaction: short enough that nobody waits for it."""
+
+_RULE: Final = "acceptance"
 
 _REBUILD: Final = "rebuild it from the log with `eyni registry rebuild`, with every api stopped"
 
@@ -52,9 +56,13 @@ class Registry:
     Every method raises RegistryUnavailable while the database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        """Open (and create) the registry at a SQLAlchemy URL. Raises RegistryMisfit where it cannot be used."""
+    def __init__(self, url: str, comparator: Comparator) -> None:
+        """Open (and create) the registry at a SQLAlchemy URL. Raises RegistryMisfit where it cannot be used.
+
+        `comparator` says which references are taken (`shared.acceptance`), as the matcher's does.
+        """
         self.engine = open_engine(url)
+        self._comparator = comparator
         self._rebuilds = False
 
     def close(self) -> None:
@@ -146,7 +154,7 @@ class Registry:
         which were never applied raises RegistryMisfit.
         """
         with writing(self.engine) as connection:
-            fold(connection, self._advance(connection, Name.GALLERY, records, since))
+            fold(connection, self._advance(connection, Name.GALLERY, records, since), self._comparator)
 
     def apply_decisions(
         self, records: Sequence[tuple[Record, Decided | None]], since: Mapping[int, int] | None = None
@@ -192,15 +200,20 @@ class Registry:
         """Check that the log's topics are those followed so far, and remember them where nothing was followed.
 
         Returns the topics that were made anew since: they are followed from their start now. Of `gallery` that is not
-        taken, for its state would be of two logs: RegistryMisfit; also while a rebuild is unfinished.
+        taken, for its state would be of two logs: RegistryMisfit; also while a rebuild is unfinished, and where
+        references were taken by another rule (another model, or another gate of its calibration).
         """
         anew: list[Name] = []
+        taken_by = rule(self._comparator)
         with writing(self.engine) as connection:
             rows = [{"name": _identity(topic), "value": identity} for topic, identity in identities.items()]
+            rows.append({"name": _RULE, "value": taken_by})
             connection.execute(insert_or_ignore(connection, meta), rows)
             known = dict(connection.execute(select(meta.c.name, meta.c.value)).all())
             if "rebuilding" in known and not self._rebuilds:
                 raise RegistryMisfit(f"the registry's last rebuild was broken off: {_REBUILD}")
+            if known[_RULE] != taken_by:
+                raise RegistryMisfit(f"the registry was made with another model, or another calibration: {_REBUILD}")
             for topic, identity in identities.items():
                 if known[_identity(topic)] != identity:
                     if topic == Name.GALLERY:
@@ -237,7 +250,7 @@ class Registry:
                 connection.execute(delete(table))
             connection.execute(delete(counters).where(counters.c.family == GALLERY_FAMILY))
             connection.execute(delete(positions).where(positions.c.topic == Name.GALLERY))
-            gallery_facts = (_identity(Name.GALLERY), "model", "dimension", "rebuilding")
+            gallery_facts = (_identity(Name.GALLERY), _RULE, "rebuilding")
             connection.execute(delete(meta).where(meta.c.name.in_(gallery_facts)))
             if followed != gallery_identity:
                 for table in (decisions, dead_letters, counters, positions):

@@ -10,8 +10,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
-from services.api.tables import applied, counters, encounters, filings, galleries, insert_or_ignore, meta
+from services.api.tables import applied, counters, encounters, filings, galleries, insert_or_ignore
+from shared.acceptance import objection
 from shared.biometrics import Quality
+from shared.calibration import Comparator
 from shared.encounters import Drop, Encounter, Key, Put, Update, plan
 from shared.envelope import event_id
 from shared.events import (
@@ -30,25 +32,20 @@ _QUALITIES: Final = TypeAdapter(tuple[Quality, ...])
 _CHUNK: Final = 500
 """Values in one IN (…): far below what either database takes (32,766 and 65,535)."""
 
-_Kind = tuple[str, int]
-"""A template's model and its number of floats."""
-
 GALLERY_FAMILY: Final = "gallery"
 ACTIVE: Final = "active"
 
 
-def fold(connection: Connection, events: Sequence[GalleryEvent]) -> None:
-    """Apply events in order, inside the caller's transaction, which is the only one that folds at this time."""
-    rest = events
-    while rest:
-        kind = _kind(connection)
-        # As in the matcher, the first reference that is enrolled says which model the gallery holds.
-        some, rest = (rest, rest[:0]) if kind else (rest[:1], rest[1:])
-        fresh = _unapplied(connection, [event for event in some if _fits(event, kind)])
-        batch = _Batch(connection, {person for event in fresh for person in _persons(event)}, kind)
-        for event in fresh:
-            batch.apply(event)
-        batch.write(connection)
+def fold(connection: Connection, events: Sequence[GalleryEvent], comparator: Comparator) -> None:
+    """Apply events in order, inside the caller's transaction, which is the only one that folds at this time.
+
+    References that the matcher puts aside as dead letters are passed over, by the same rule.
+    """
+    fresh = _unapplied(connection, [event for event in events if _acceptable(event, comparator)])
+    batch = _Batch(connection, {person for event in fresh for person in _persons(event)})
+    for event in fresh:
+        batch.apply(event)
+    batch.write(connection)
 
 
 def read_encounters(connection: Connection, *conditions: Any) -> Sequence[Encounter]:
@@ -62,15 +59,13 @@ def read_encounters(connection: Connection, *conditions: Any) -> Sequence[Encoun
 class _Batch:
     """The encounters of some people (`shared.encounters.Known`), before and after."""
 
-    def __init__(self, connection: Connection, persons: set[str], kind: _Kind | None) -> None:
+    def __init__(self, connection: Connection, persons: set[str]) -> None:
         self._people: dict[str, dict[str, Encounter]] = {person: {} for person in persons}
         for chunk in _chunks(sorted(persons)):
             for encounter in read_encounters(connection, encounters.c.person_id.in_(chunk)):
                 self._people[encounter.key.person_id][encounter.key.encounter_id] = encounter
         self._before = self._all()
         self._galleries: set[str] = set()
-        self._kind = kind
-        self._new_kind: _Kind | None = None
 
     def encounter(self, key: Key) -> Encounter | None:
         return self._people[key.person_id].get(key.encounter_id)
@@ -87,8 +82,6 @@ class _Batch:
             match change:
                 case Put(encounter=encounter):
                     self._put(encounter)
-                    if self._kind is None and isinstance(event, ReferenceEnrolled):
-                        [self._new_kind] = _kinds(event)
                 case Update(key=key, encounter=encounter):
                     self._drop(key)
                     self._put(encounter)
@@ -107,10 +100,6 @@ class _Batch:
         _many(connection, filings.insert(), rows)
         names = [{"gallery": gallery} for gallery in sorted(self._galleries)]
         _many(connection, insert_or_ignore(connection, galleries), names)
-        if self._new_kind:
-            model, dimension = self._new_kind
-            rows = [{"name": "model", "value": model}, {"name": "dimension", "value": str(dimension)}]
-            connection.execute(meta.insert(), rows)
         count(connection, GALLERY_FAMILY, {ACTIVE: sum(e.active for e in come) - sum(e.active for e in gone)})
 
     def _put(self, encounter: Encounter) -> None:
@@ -137,22 +126,8 @@ def count(connection: Connection, family: str, increments: dict[str, int]) -> No
             )
 
 
-def _kind(connection: Connection) -> _Kind | None:
-    stored = select(meta.c.name, meta.c.value).where(meta.c.name.in_(["model", "dimension"]))
-    known = dict(connection.execute(stored).all())
-    return (known["model"], int(known["dimension"])) if known else None
-
-
-def _kinds(event: ReferenceEnrolled) -> set[_Kind]:
-    return {(template.model, template.vector.size) for template in event.templates}
-
-
-def _fits(event: GalleryEvent, kind: _Kind | None) -> bool:
-    """Tell whether the matcher takes the event: it dead-letters templates that cannot stand in this gallery."""
-    if not isinstance(event, ReferenceEnrolled):
-        return True
-    kinds = _kinds(event)
-    return len(kinds) == 1 and (kind is None or kind in kinds)
+def _acceptable(event: GalleryEvent, comparator: Comparator) -> bool:
+    return not isinstance(event, ReferenceEnrolled) or objection(event.templates, comparator) is None
 
 
 def _unapplied(connection: Connection, events: Sequence[GalleryEvent]) -> Sequence[GalleryEvent]:

@@ -192,24 +192,36 @@ class Requests:
         return self._capture(call, Compare(threshold), samples, against)
 
     def identify(
-        self, call: Call, gallery: str, body: IdentifyRequest, most: int | None, threshold: float | None
+        self,
+        call: Call,
+        gallery: str,
+        body: IdentifyRequest,
+        most: int | None,
+        threshold: float | None,
+        target: float | None,
     ) -> Accepted:
         """Ask whom the samples show."""
-        question = self.question(gallery, most, threshold, body.filter, "body filter.")
+        question = self.question(gallery, most, threshold, target, body.filter, "body filter.")
         _unencrypted("body", body.encryption, body.integrity)
         _check(body.biometricData, "body biometricData")
         self._gallery(gallery)
         return self._capture(call, question, self._samples(body.biometricData, "body biometricData"))
 
     def question(
-        self, gallery: str, most: int | None, threshold: float | None, wanted: Mapping[str, JsonValue], where: str
+        self,
+        gallery: str,
+        most: int | None,
+        threshold: float | None,
+        target: float | None,
+        wanted: Mapping[str, JsonValue],
+        where: str,
     ) -> Identify:
         """Check what an identification asks for."""
         self._threshold(threshold)
         cap = self.settings.candidate_cap
         if most is not None and not 1 <= most <= cap:
             raise Refusal(Code.WRONG_SHAPE, f"query parameter maxNbCand: must be 1 to {cap}")
-        return Identify(gallery, most or min(30, cap), threshold, checked_filter(wanted, where))
+        return Identify(gallery, most or min(30, cap), threshold, checked_filter(wanted, where), target)
 
     def searched(self, gallery: str, person_id: str, encounter_id: str | None) -> None:
         """Refuse with 404 what an identification by id names and nobody knows."""

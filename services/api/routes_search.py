@@ -1,6 +1,7 @@
 """OSIA's searches: identification (1:N) and verification (1:1)."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Response
 
@@ -35,13 +36,30 @@ VERIFY = "abis.verify"
 
 router = APIRouter(route_class=Route, tags=["Search"])
 
+LEVEL: Final = re.compile("fpir-([1-5][0-9]|60)", re.ASCII)
+"""Accuracy levels: one search in 10 names a stranger, to one in a million. Beyond, no calibration says anything."""
+
+
+def _target(level: str | None, threshold: float | None) -> float | None:
+    """Return the FPIR in dB that an accuracyLevel stands for."""
+    if level is None:
+        return None
+    if threshold is not None:
+        raise Refusal(Code.WRONG_SHAPE, "query parameter accuracyLevel: threshold is given too; leave one of them out")
+    if (found := LEVEL.fullmatch(level)) is None:
+        raise Refusal(
+            Code.WRONG_SHAPE,
+            "query parameter accuracyLevel: must be fpir-10 to fpir-60, -10·log10 of the share of searches that name a "
+            "stranger; leave it out for the system's own",
+        )
+    return float(found[1])
+
 
 def _no_level(accuracyLevel: str | None) -> None:
     if accuracyLevel is not None:
         raise Refusal(
             Code.WRONG_SHAPE,
-            "query parameter accuracyLevel: no level is defined until scores are calibrated; leave it out, or give "
-            "threshold in dB",
+            "query parameter accuracyLevel: is for identifications; leave it out, or give threshold in dB",
         )
 
 
@@ -67,9 +85,9 @@ async def identify(
     accuracyLevel: AccuracyLevel = None,
     serviceLevel: ServiceLevel = None,
 ) -> Response:
-    _no_level(accuracyLevel)
+    target = _target(accuracyLevel, threshold)
     return await desk.serve(
-        call, lambda: requests.identify(call, galleryId, body, maxNbCand, threshold), needs=EXTRACTOR
+        call, lambda: requests.identify(call, galleryId, body, maxNbCand, threshold, target), needs=EXTRACTOR
     )
 
 
@@ -102,8 +120,8 @@ async def identifyFromId(
     accuracyLevel: AccuracyLevel = None,
     serviceLevel: ServiceLevel = None,
 ) -> Response:
-    _no_level(accuracyLevel)
-    question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
+    target = _target(accuracyLevel, threshold)
+    question = requests.question(galleryId, maxNbCand, threshold, target, body or {}, "body ")
     return await desk.serve(call, lambda: _chosen(requests, call, question, personId, None), needs=MATCHER)
 
 
@@ -131,8 +149,8 @@ async def identifyFromEncounterId(
     accuracyLevel: AccuracyLevel = None,
     serviceLevel: ServiceLevel = None,
 ) -> Response:
-    _no_level(accuracyLevel)
-    question = requests.question(galleryId, maxNbCand, threshold, body or {}, "body ")
+    target = _target(accuracyLevel, threshold)
+    question = requests.question(galleryId, maxNbCand, threshold, target, body or {}, "body ")
     return await desk.serve(call, lambda: _chosen(requests, call, question, personId, encounterId), needs=MATCHER)
 
 

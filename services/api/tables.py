@@ -105,7 +105,7 @@ metadata: Final = MetaData()
 meta: Final = Table(
     "meta", metadata, Column("name", _text, primary_key=True), Column("value", Verbatim, nullable=False)
 )
-"""schema: of these tables · identity:<topic>: the log followed · model, dimension: of the gallery · rebuilding"""
+"""schema: of these tables · identity:<topic>: the log followed · acceptance: which references are taken · rebuilding"""
 
 positions: Final = Table(
     "positions",

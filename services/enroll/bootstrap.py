@@ -12,11 +12,14 @@ from services.enroll.pool import Extractor, Pool
 from services.enroll.quality import Limits
 from services.enroll.worker import Worker, lags
 from shared import metrics
+from shared.calibration import Comparator
 from shared.events import ServiceReported
+from shared.gallery_log import require_model
 from shared.heartbeat import Heartbeat, instance_of
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
+from shared.model import Model, in_use
 from shared.settings import Settings
 from shared.topics import TOPICS
 
@@ -24,15 +27,25 @@ RETRY = 2.0
 """Seconds between attempts to reach the log at start."""
 
 
-def worker(log: Log, settings: Settings, extractor: Extractor) -> Worker:
+def worker(log: Log, settings: Settings, extractor: Extractor, comparator: Comparator) -> Worker:
     """Make the loop; its topics must exist. For tests, and for one process that runs every service on `memory:`."""
-    return Worker(log, extractor, settings.append_timeout)
+    return Worker(log, extractor, comparator.refusal, settings.append_timeout)
 
 
-def pool(settings: Settings) -> Pool:
-    """Start the extraction workers; returns once all are warm."""
+def pool(settings: Settings, model: Model) -> Pool:
+    """Start the extraction workers; returns once all are warm.
+
+    The model needs no calibration: it is calibrated on what comes out here. Raises ModelRefused.
+    """
     size = settings.workers or _cores()
-    orders = frames.Orders(settings.pixel_limit, settings.memory_limit, settings.time_limit, Limits.of(settings))
+    orders = frames.Orders(
+        frames.Ready(model.id, model.manifest.dimension),
+        str(model.folder.absolute()),
+        settings.pixel_limit,
+        settings.memory_limit,
+        settings.time_limit,
+        Limits.of(settings),
+    )
     return Pool(size, orders)
 
 
@@ -42,28 +55,36 @@ def _cores() -> int:
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Serve until `stop` is set."""
+    """Serve until `stop` is set. Raises ModelRefused, also for a model whose scores mean nothing yet."""
     log_line = logger("enroll")
+    model = in_use(settings.data, settings.model)
+    comparator = Comparator(model.calibration)
+    model.check_files()
     metrics.serve(settings.metrics_host, settings.enroll_metrics_port)
     with closing(open_log(settings.log_address, settings.kafka_security)) as log:
         state = _State(log)
         beat = Heartbeat(log, state.report)
-        if not _ensure(log, stop):
+        if not _ready(log, model, stop):
             return
         beat.start()
         try:
-            with closing(pool(settings)) as extractor, closing(worker(log, settings, extractor)) as loop:
+            with (
+                closing(pool(settings, model)) as extractor,
+                closing(worker(log, settings, extractor, comparator)) as loop,
+            ):
                 state.loop = loop
-                log_line.info("ready", workers=extractor.size)
+                log_line.info("ready", workers=extractor.size, model=model.id)
                 loop.run(stop)
         finally:
             beat.close()
 
 
-def _ensure(log: Log, stop: threading.Event) -> bool:
+def _ready(log: Log, model: Model, stop: threading.Event) -> bool:
+    """Wait for the log; False where that was ended by `stop`. Raises WrongModel for a gallery of another model."""
     while not stop.is_set():
         try:
             log.ensure(list(TOPICS.values()))
+            require_model(log, model.id)
             return True
         except LogUnavailable as error:
             metrics.LOG_ERRORS.labels("enroll").inc()

@@ -1,10 +1,10 @@
 """The step: what a capture and its samples' extractions come to. Pure: a redelivered capture gives equal bytes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from services.enroll.quality import Extracted
-from shared.biometrics import ALL_GALLERIES, Template
+from services.enroll.quality import NOT_A_FACE, Extracted
+from shared.biometrics import ALL_GALLERIES, Quality, Template, Vector
 from shared.events import CaptureReceived, Compare, Decided, Enrol, ProbeExtracted, ReferenceEnrolled, Refused, Sample
 
 SAMPLES: Final = 20
@@ -36,6 +36,17 @@ def _objection_to(galleries: tuple[str, ...]) -> str | None:
     if len(set(galleries)) < len(galleries):
         return "galleries names one twice"
     return None
+
+
+Gate = Callable[[Vector], str | None]
+"""Says why a vector can't be a face's, or None: `shared.calibration.Comparator.refusal`."""
+
+
+def gated(extracted: Extracted, gate: Gate) -> Extracted:
+    """Refuse a sample whose template no face gives: one that is near everybody's would be a master key."""
+    if extracted.template is None or gate(extracted.template.vector) is None:
+        return extracted
+    return Extracted(None, Quality(0, extracted.quality.measures, (NOT_A_FACE,)))
 
 
 def samples_of(capture: CaptureReceived) -> tuple[Sample, ...]:

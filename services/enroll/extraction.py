@@ -3,37 +3,39 @@
 import numpy as np
 
 from services.enroll import decoding, faces
+from services.enroll.extractor import Extractor
+from services.enroll.faces import Face
 from services.enroll.quality import NO_FACE, Extracted, Frame, Limits, judge, measure, refused
 from shared.biometrics import Defect, Quality, Template
 
 
-def extract(image: bytes, pixel_limit: int, limits: Limits) -> Extracted:
+def extract(image: bytes, extractor: Extractor, pixel_limit: int, limits: Limits) -> Extracted:
     """Return the template of the one dominant face in a picture, or what is wrong with the picture."""
-    return describe(decoding.decode(image, pixel_limit), limits)
+    return describe(decoding.decode(image, pixel_limit), extractor, limits)
 
 
-def describe(picture: decoding.Picture | Defect, limits: Limits) -> Extracted:
+def describe(picture: decoding.Picture | Defect, extractor: Extractor, limits: Limits) -> Extracted:
     """Go on from what decoding gave."""
     if not isinstance(picture, decoding.Picture):
         return refused(picture)
-    found = faces.find(picture.pixels)
+    found = extractor.find(picture.pixels)
     if not found:
         return refused(NO_FACE)
     quality = _examine(picture, found, limits)
-    return Extracted(None if quality.defects else faces.template(picture.pixels, found[0]), quality)
+    return Extracted(None if quality.defects else extractor.template(picture.pixels, found[0]), quality)
 
 
-def _examine(picture: decoding.Picture, found: list[faces.Face], limits: Limits) -> Quality:
+def _examine(picture: decoding.Picture, found: list[Face], limits: Limits) -> Quality:
     face, pixels = found[0], picture.pixels
     frame = Frame(face.left, face.top, face.right, face.bottom, pixels.shape[1], pixels.shape[0])
     widths = [other.width for other in found]
     return judge(measure(frame, face.points, faces.chip(pixels, face), widths, picture.scale), limits)
 
 
-def rehearse(limits: Limits) -> Template:
+def rehearse(extractor: Extractor, limits: Limits) -> Template:
     """Go through all that is done with a face, without one, so that nothing is left to be loaded later."""
     picture = decoding.Picture(np.full((300, 300, 3), 128, dtype=np.uint8), 1.0)
     face = faces.anywhere(picture.pixels)
-    faces.find(picture.pixels)
+    extractor.find(picture.pixels)
     _examine(picture, [face, face], limits)
-    return faces.template(picture.pixels, face)
+    return extractor.template(picture.pixels, face)

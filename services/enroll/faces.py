@@ -1,18 +1,21 @@
 # pyright: basic
-"""Faces in a picture, their landmarks and templates; the only file that imports face_recognition and dlib."""
+"""Faces as dlib finds and encodes them; the only file that imports face_recognition and dlib."""
 
 import contextlib
+import hashlib
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.biometrics import Template
+from shared.biometrics import Vector
+from shared.model import MANIFEST, DlibLandmarks, DlibNetwork, ModelRefused
 
 
 class ModelsMissing(RuntimeError):
@@ -42,7 +45,7 @@ def _pkg_resources() -> Iterator[None]:
 try:
     with _pkg_resources():
         # First, and by itself: face_recognition calls quit() where this import fails.
-        import face_recognition_models  # noqa: F401  # isort: skip
+        import face_recognition_models  # isort: skip
         import face_recognition  # isort: skip
         from face_recognition import api  # isort: skip
         import dlib as untyped_dlib  # isort: skip
@@ -53,11 +56,6 @@ except (ImportError, RuntimeError) as error:
     ) from error
 
 _dlib: Any = untyped_dlib
-
-MODEL: Final = "dlib-resnet-v1"
-"""Template model: HOG detection, 5 landmarks, dlib's ResNet, no jitter, float32, Euclidean."""
-
-DIMENSION: Final = 128
 
 DETECTION_SIDES: Final = (500, 1000)
 """Longest side, in pixels, of the pictures that are searched, one after the other until a large face is found. The
@@ -87,6 +85,8 @@ class Face:
     points: NDArray[np.float64] = field(repr=False)
     """Shape (5, 2), x and y: outer and inner corner of the eye at the right of the picture, the same at its left,
     base of the nose."""
+    landmarks: NDArray[np.float64] = field(repr=False)
+    """Shape (5, 2): what networks are aligned by, in the order of the model's detector; with dlib's, `points`."""
 
     @property
     def width(self) -> float:
@@ -106,7 +106,12 @@ def find(pixels: NDArray[np.uint8]) -> list[Face]:
         found = list(zip(rectangles, confidences, strict=True))
         if any(r.width() >= ENOUGH for r, _ in found):
             break
-    faces = [_face(pixels, rectangle, confidence, ratio) for rectangle, confidence in found]
+    faces = [_found(pixels, rectangle, confidence, ratio) for rectangle, confidence in found]
+    return largest_first(faces)
+
+
+def largest_first(faces: list[Face]) -> list[Face]:
+    """Return faces in an order that depends on nothing but where they are."""
     return sorted(faces, key=lambda face: (-face.width, face.left, face.top))
 
 
@@ -122,13 +127,26 @@ def _resized(pixels: NDArray[np.uint8], ratio: float) -> NDArray[np.uint8]:
     return resized
 
 
-def _face(pixels: NDArray[np.uint8], rectangle: Any, confidence: float, ratio: float) -> Face:
+def _found(pixels: NDArray[np.uint8], rectangle: Any, confidence: float, ratio: float) -> Face:
     left, top, right, bottom = (
         v / ratio for v in (rectangle.left(), rectangle.top(), rectangle.right() + 1, rectangle.bottom() + 1)
     )
-    shape = api.pose_predictor_5_point(pixels, _rectangle(left, top, right, bottom))
-    points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)
-    return Face(left, top, right, bottom, float(confidence), points)
+    return face_at(pixels, (left, top, right, bottom), float(confidence))
+
+
+def face_at(
+    pixels: NDArray[np.uint8],
+    box: tuple[float, float, float, float],
+    confidence: float,
+    landmarks: NDArray[np.float64] | None = None,
+) -> Face:
+    """Make a face of a box (left, top, right, bottom) as dlib draws them; `landmarks`: another detector's points."""
+    points = np.array([(p.x, p.y) for p in _shape(pixels, box).parts()], dtype=np.float64)
+    return Face(*box, confidence, points, points if landmarks is None else landmarks)
+
+
+def _shape(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Any:
+    return api.pose_predictor_5_point(pixels, _rectangle(*box))
 
 
 def _rectangle(left: float, top: float, right: float, bottom: float) -> Any:
@@ -136,21 +154,40 @@ def _rectangle(left: float, top: float, right: float, bottom: float) -> Any:
 
 
 def chip(pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
-    """Cut out what the network sees: the face upright, CHIP x CHIP x 3, black where the picture has ended."""
-    shape = api.pose_predictor_5_point(pixels, _rectangle(face.left, face.top, face.right, face.bottom))
+    """Cut out what dlib's network sees: the face upright, CHIP x CHIP x 3, black where the picture has ended."""
+    shape = _shape(pixels, (face.left, face.top, face.right, face.bottom))
     cut: NDArray[np.uint8] = _dlib.get_face_chip(pixels, shape, CHIP, 0.25)
     return cut
 
 
-def template(pixels: NDArray[np.uint8], face: Face) -> Template:
-    """Turn a face into its template."""
+def encode(pixels: NDArray[np.uint8], face: Face) -> Vector:
+    """Return what dlib's network makes of a face (128,), by way of face_recognition."""
     place = _rectangle(face.left, face.top, face.right, face.bottom)
     location = (place.top(), place.right(), place.bottom(), place.left())
     encoding = face_recognition.face_encodings(pixels, [location], num_jitters=1, model="small")[0]
-    return Template(MODEL, np.asarray(encoding, dtype=np.float32))
+    return np.asarray(encoding, dtype=np.float32)
+
+
+def encode_mirrored(pixels: NDArray[np.uint8], face: Face) -> Vector:
+    """Return what dlib's network makes of the face (128,) as in a mirror."""
+    seen = np.ascontiguousarray(chip(pixels, face)[:, ::-1])
+    return np.asarray(api.face_encoder.compute_face_descriptor(seen), dtype=np.float32)
+
+
+def check(part: DlibLandmarks | DlibNetwork) -> None:
+    """Raise ModelRefused unless face_recognition_models holds the file that the manifest means."""
+    locate = (
+        face_recognition_models.pose_predictor_five_point_model_location
+        if isinstance(part, DlibLandmarks)
+        else face_recognition_models.face_recognition_model_location
+    )
+    path = Path(locate())
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != part.sha256:
+        raise ModelRefused(f"{path}: its SHA-256 is {found}; {MANIFEST} says {part.sha256}")
 
 
 def anywhere(pixels: NDArray[np.uint8]) -> Face:
     """Take a whole picture for a face: for a rehearsal, where there is none."""
     height, width = pixels.shape[:2]
-    return _face(pixels, _rectangle(0, 0, width, height), 0.0, 1.0)
+    return face_at(pixels, (0.0, 0.0, float(width), float(height)), 0.0)

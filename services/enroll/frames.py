@@ -19,10 +19,23 @@ ANSWER_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker's first frame, sent before it has seen anything hostile: what its templates will look like."""
+
+    __pydantic_config__ = STRICT
+    model: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
 class Orders:
     """The parent's first frame; each later one is a picture, as it came."""
 
     __pydantic_config__ = STRICT
+    model: Ready
+    """What the parent has read in the model's manifest; a worker that finds another one there is not taken."""
+    folder: str
+    """The model's, absolute."""
     pixel_limit: int
     memory_limit: int
     """Bytes of address space beyond what the worker has once it is warm."""
@@ -35,20 +48,13 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The worker's first frame, sent before it has seen anything hostile: what its templates will look like."""
-
-    __pydantic_config__ = STRICT
-    model: str
-    dimension: int
-
-
-@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker met an error that it has no answer for, and ends. For the operator; never shown to a caller."""
 
     __pydantic_config__ = STRICT
     what: str
+    refused: bool = False
+    """It is the model that was refused: another worker will say the same."""
 
 
 ORDERS: Final = TypeAdapter(Orders)

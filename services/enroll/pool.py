@@ -17,6 +17,7 @@ from services.enroll.quality import BREAKS_DECODERS, TOO_COSTLY, Extracted, refu
 from shared import metrics
 from shared.biometrics import Defect, RetakeReason
 from shared.logs import logger
+from shared.model import ModelRefused
 
 START_LIMIT: Final = 120.0
 """Seconds for a worker to load its models: 1.5 s on an idle machine, a slow disk and a busy processor allowed for."""
@@ -58,7 +59,7 @@ class Sandbox:
     """One worker process. For one thread at a time."""
 
     def __init__(self, orders: frames.Orders) -> None:
-        """Start a worker and wait until it is warm. Raises CannotStart."""
+        """Start a worker and wait until it is warm. Raises CannotStart, or ModelRefused."""
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {
             "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
@@ -66,6 +67,7 @@ class Sandbox:
             "OPENBLAS_NUM_THREADS": "1",
         }
         self._time_limit = orders.time_limit
+        self._model = orders.model
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-W", "ignore", "-m", "services.enroll.sandbox"],
             stdin=subprocess.PIPE,
@@ -81,10 +83,13 @@ class Sandbox:
         except (_Lost, ValidationError) as error:
             self.close()
             raise CannotStart(f"an extraction worker did not start: {error}") from None
-        if isinstance(ready, frames.Failed):
+        if ready != orders.model:
             self.close()
+            if isinstance(ready, frames.Ready):
+                raise CannotStart(f"an extraction worker came up with model {ready.model}, not {orders.model.model}")
+            if ready.refused:
+                raise ModelRefused(ready.what)
             raise CannotStart(f"an extraction worker did not start: {ready.what}")
-        self._ready = ready
 
     @property
     def pid(self) -> int:
@@ -111,7 +116,7 @@ class Sandbox:
             return False
         if template is None:
             return bool(quality.defects) and quality.score == 0
-        fits = template.model == self._ready.model and template.vector.size == self._ready.dimension
+        fits = (template.model, template.vector.size) == (self._model.model, self._model.dimension)
         return fits and not quality.defects and quality.score > 0
 
     def _ask(self, payload: bytes, seconds: float) -> bytes:
@@ -163,7 +168,7 @@ class Pool:
     """A fixed number of workers, each with one sample at a time."""
 
     def __init__(self, size: int, orders: frames.Orders) -> None:
-        """Start the workers, side by side, and wait until all are warm. Raises CannotStart."""
+        """Start the workers, side by side, and wait until all are warm. Raises CannotStart, or ModelRefused."""
         self._orders = orders
         self._closed = False
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="sandbox")

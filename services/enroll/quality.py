@@ -225,6 +225,12 @@ NO_FACE: Final = Defect(
     1.0,
 )
 
+NOT_A_FACE: Final = Defect(
+    RetakeReason.NOT_A_FACE,
+    "What was found resembles no face well enough to tell people apart by it. Take another picture, straight on, in "
+    "good light, with nothing in front of the face.",
+)
+
 TOO_COSTLY: Final = Defect(
     RetakeReason.TOO_COSTLY,
     "The picture takes more memory or time to decode than any camera's picture does. Send a smaller or a plainer one.",

@@ -12,10 +12,14 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from services.enroll import decoding, frames
 from services.enroll.quality import TOO_COSTLY, Extracted, refused
+from shared.model import ModelRefused, load_model
+
+if TYPE_CHECKING:
+    from services.enroll.extractor import Extractor
 
 REQUEST_BYTES: Final = 64 * 2**20
 """Largest picture taken over the pipe: four times the largest capture record (`shared.topics.CAPTURE_BYTES`)."""
@@ -30,29 +34,44 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     orders = frames.ORDERS.validate_json(frames.read(requests, frames.ANSWER_BYTES))
+    extractor: Extractor | None = None
     try:
+        extractor = loaded(orders)
         # Twice: what the first has left to be loaded later, the second, locked down, fails over: now, at no capture.
-        warm_up(orders)
+        warm_up(extractor, orders)
         lock_down(orders.memory_limit)
-        greeting: frames.Ready | frames.Failed = warm_up(orders)
+        greeting: frames.Ready | frames.Failed = warm_up(extractor, orders)
+    except ModelRefused as reason:
+        greeting = frames.Failed(str(reason), refused=True)
     except Exception as error:
         # Nothing hostile has been seen yet: the operator gets the message as it is.
         greeting = frames.Failed(f"{type(error).__name__}: {error}")
     frames.write(answers, frames.GREETING.dump_json(greeting))
-    if isinstance(greeting, frames.Ready):
+    if isinstance(greeting, frames.Ready) and extractor:
         with contextlib.suppress(EOFError, BrokenPipeError):
-            serve(requests, answers, orders)
+            serve(requests, answers, extractor, orders)
     # Not by way of the interpreter's clean-up, which may want to open files.
     os._exit(0)
 
 
-def warm_up(orders: frames.Orders) -> frames.Ready:
-    """Do everything once: models and modules get loaded at first use, and after `lock_down` no file can be opened."""
+def loaded(orders: frames.Orders) -> "Extractor":
+    """Load the model. Raises ModelRefused, also where the folder holds another one by now than the parent has seen."""
+    from services.enroll.extractor import Extractor
+
+    model = load_model(Path(orders.folder))
+    found = frames.Ready(model.id, model.manifest.dimension)
+    if found != orders.model:
+        raise ModelRefused(f"{model.folder}: it holds model {found.model} now, and {orders.model.model} was started")
+    return Extractor(model)
+
+
+def warm_up(extractor: "Extractor", orders: frames.Orders) -> frames.Ready:
+    """Do everything once: modules get loaded at first use, and after `lock_down` no file can be opened."""
     from services.enroll import extraction
 
     for specimen in decoding.specimens():
-        extraction.extract(specimen, orders.pixel_limit, orders.limits)
-    template = extraction.rehearse(orders.limits)
+        extraction.extract(specimen, extractor, orders.pixel_limit, orders.limits)
+    template = extraction.rehearse(extractor, orders.limits)
     for answer in (Extracted(template, refused(TOO_COSTLY).quality), refused(TOO_COSTLY)):
         frames.ANSWER.dump_json(answer)
     return frames.Ready(template.model, template.vector.size)
@@ -84,7 +103,7 @@ def _limit(which: int, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def serve(requests: BinaryIO, answers: BinaryIO, orders: frames.Orders) -> None:
+def serve(requests: BinaryIO, answers: BinaryIO, extractor: "Extractor", orders: frames.Orders) -> None:
     """Answer one picture after the other. Raises EOFError when the parent has ended."""
     from services.enroll import extraction
 
@@ -95,7 +114,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, orders: frames.Orders) -> None:
             signal.setitimer(signal.ITIMER_PROF, orders.decode_limit)
             picture = decoding.decode(image, orders.pixel_limit)
             signal.setitimer(signal.ITIMER_PROF, orders.time_limit)
-            answer: Extracted | frames.Failed = extraction.describe(picture, orders.limits)
+            answer: Extracted | frames.Failed = extraction.describe(picture, extractor, orders.limits)
         except MemoryError:
             answer = refused(TOO_COSTLY)
         except Exception as error:

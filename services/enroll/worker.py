@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.enroll.enrollment import conclude, objection, samples_of
+from services.enroll.enrollment import Gate, conclude, gated, objection, samples_of
 from services.enroll.ledger import Ledger
 from services.enroll.pool import Extractor
 from services.enroll.quality import Extracted
@@ -54,9 +54,10 @@ class _Job:
 class Worker:
     """Carries captures from the log through an extractor and back onto the log. For one thread."""
 
-    def __init__(self, log: Log, extractor: Extractor, append_timeout: float = 10.0) -> None:
+    def __init__(self, log: Log, extractor: Extractor, gate: Gate, append_timeout: float = 10.0) -> None:
         self._log = log
         self._extractor = extractor
+        self._gate = gate
         self._append_timeout = append_timeout
         self._members = {lane: log.join(Group.ENROLL, lane) for lane in LANES}
         self._ledgers: dict[tuple[Name, int], Ledger] = {}
@@ -174,7 +175,8 @@ class Worker:
     def _collect(self) -> None:
         for jobs in self._jobs.values():
             for job in [job for job in jobs if job.finished]:
-                extracted = [future.result() for future in job.running]
+                # Here, not where they were extracted: who breaks a decoder would hand out any template he likes.
+                extracted = [gated(future.result(), self._gate) for future in job.running]
                 jobs.remove(job)
                 self._outbox.append((job.record, entry(conclude(job.capture, extracted))))
                 metrics.EXTRACTION_SECONDS.observe(time.monotonic() - job.started)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from services.eyni import commands_models
 from services.eyni.common import Code, explained, load
+from services.eyni.options import Bearer, Data, Gallery, Json, Log, Picture, Port, Threshold, Url
 
 if TYPE_CHECKING:
     from services.eyni.client import Client
@@ -47,32 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_SERVICES, _CLIENTS, _OPERATORS = "Run it", "Use it", "Look after it"
-
-Data = Annotated[Path | None, typer.Option(help="Data folder [EYNI_DATA; ~/.local/share/eyni].", show_default=False)]
-Log = Annotated[
-    str | None,
-    typer.Option(
-        help="Log address: file:///folder or kafka://host:port [EYNI_LOG; in the data folder].", show_default=False
-    ),
-]
-Port = Annotated[int | None, typer.Option(help="Port of the api [EYNI_API_PORT; 8080].", show_default=False)]
-Url = Annotated[str | None, typer.Option(help="Where the api is; by default on this machine.", show_default=False)]
-Bearer = Annotated[
-    str | None,
-    typer.Option(
-        envvar="EYNI_TOKEN",
-        help="Bearer token; by default one of the data folder's development key.",
-        show_default=False,
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Picture = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A picture of one face.")]
-Gallery = Annotated[str, typer.Option(help="OSIA gallery to look in; ALL for all.")]
-Threshold = Annotated[
-    float | None,
-    typer.Option(help="Lowest score (dB, -10·log10 of the false match rate) that counts; by default the system's own."),
-]
+_SERVICES, _CLIENTS, _MEASURERS, _OPERATORS = "Run it", "Use it", "Measure it", "Look after it"
 
 
 # ---- run it
@@ -146,12 +123,12 @@ def station(
         str, typer.Option(help="2/3: every third picture, from the second; so stations share a folder.")
     ] = "1/1",
     gallery: Annotated[
-        list[str] | None, typer.Option(help="OSIA gallery to file under; may be repeated [station].")
+        list[str] | None, typer.Option(help="OSIA gallery to file under; may be repeated \\[station].")
     ] = None,
     encounter: Annotated[str, typer.Option(help="encounterId of what is sent.")] = "1",
     encounter_type: Annotated[str, typer.Option(help="encounterType of what is sent.")] = "STATION",
     journal: Annotated[
-        Path | None, typer.Option(help="Where to keep what was answered [in the data folder].", show_default=False)
+        Path | None, typer.Option(help="Where to keep what was answered \\[in the data folder].", show_default=False)
     ] = None,
     data: Data = None,
     port: Port = None,
@@ -215,6 +192,13 @@ def identify(
     raise typer.Exit(code)
 
 
+# ---- measure it
+
+app.add_typer(commands_models.models, name="models", rich_help_panel=_MEASURERS)
+app.command(rich_help_panel=_MEASURERS)(commands_models.calibrate)
+app.command(rich_help_panel=_MEASURERS)(commands_models.evaluate)
+
+
 # ---- look after it
 
 
@@ -243,7 +227,7 @@ def status(
 @app.command(rich_help_panel=_OPERATORS)
 def token(
     scope: Annotated[
-        list[str] | None, typer.Option(help="OSIA scope; may be repeated [all].", show_default=False)
+        list[str] | None, typer.Option(help="OSIA scope; may be repeated \\[all].", show_default=False)
     ] = None,
     client: Annotated[str, typer.Option(help="Whom the token names.")] = "development",
     ttl: Annotated[str, typer.Option(help="How long it is good: 15m, 12h, 7d.")] = "12h",

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
@@ -29,6 +30,15 @@ def _footer(answer: Answer) -> str:
     )
 
 
+def _score(detail: JsonValue) -> str:
+    """Write a score as OSIA's answer has it, and whether its error rate was measured."""
+    if not isinstance(detail, dict) or "score" not in detail:
+        return ""
+    others = detail.get("others")
+    beyond = isinstance(others, dict) and others.get("extrapolated") is True
+    return f"{detail['score']} dB{' (extrapolated)' if beyond else ''}"
+
+
 def verify(client: Client, person: str, picture: Path, gallery: str, threshold: float | None, as_json: bool) -> Code:
     """Ask whether a picture shows a person; print and return the answer."""
     answer = checked(client.verify(person, picture.read_bytes(), gallery, threshold))
@@ -37,7 +47,9 @@ def verify(client: Client, person: str, picture: Path, gallery: str, threshold: 
     if as_json:
         print(json.dumps({"decision": yes, "scores": body.get("scores", []), **_about(answer)}))
     else:
-        Console().print(f"[bold {'green' if yes else 'red'}]{'yes' if yes else 'no'}[/], {_footer(answer)}")
+        scores = body.get("scores")
+        said = f", {_score(scores[0])}" if isinstance(scores, list) and scores else ""
+        Console().print(f"[bold {'green' if yes else 'red'}]{'yes' if yes else 'no'}[/]{said}, {_footer(answer)}")
     return Code.OK if yes else Code.NO
 
 
@@ -50,7 +62,7 @@ def identify(client: Client, picture: Path, gallery: str, most: int, threshold: 
         return Code.OK if candidates else Code.NO
     console = Console()
     if candidates:
-        table = Table("rank", "person", "score (dB)", "encounters")
+        table = Table("rank", "person", "score", "encounters")
         for candidate in candidates:
             if isinstance(candidate, dict):
                 scores = candidate.get("scores")
@@ -62,7 +74,7 @@ def identify(client: Client, picture: Path, gallery: str, most: int, threshold: 
                 table.add_row(
                     str(candidate.get("rank", "")),
                     str(candidate.get("personId", "")),
-                    str(candidate.get("score", "")),
+                    _score(candidate),
                     ", ".join(encounters),
                 )
         console.print(table)

@@ -68,6 +68,18 @@ def opened(settings: "Settings") -> "Log":
     return log
 
 
+REFUSALS = frozenset(
+    (
+        "shared.model.ModelRefused",
+        "shared.calibrating.CannotCalibrate",
+        "shared.gallery_log.WrongModel",
+        "services.enroll.pool.CannotStart",
+        "services.evaluate.labelled.CannotRead",
+    )
+)
+"""What explains itself to a user. By name: to import them all would load numpy to say that a log does not answer."""
+
+
 def explained(error: Exception) -> tuple[Code, str] | None:
     """Return the exit code and the line for an error that users meet; None for one that is a bug."""
     from shared.log import LogError, LogUnavailable
@@ -81,6 +93,8 @@ def explained(error: Exception) -> tuple[Code, str] | None:
             return Code.NO, str(error)
         case OSError():
             return Code.NO, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        case _ if f"{type(error).__module__}.{type(error).__name__}" in REFUSALS:
+            return Code.NO, str(error)
         case _ if type(error).__module__.startswith("sqlalchemy") and type(error).__name__ == "OperationalError":
             # sqlalchemy itself is imported by the api only.
             return Code.NOT_AVAILABLE, "the registry's database does not answer (EYNI_REGISTRY)"

@@ -25,14 +25,14 @@ from services.eyni.run import SUPERVISOR, own_command, own_environment
 from services.eyni.status import reports
 from services.eyni.token import duration, token
 from services.eyni.up import base_url, free_port
+from shared.calibration import Calibration
 from shared.log import Log
 from shared.log.address import open_log
+from shared.model import in_use
 from shared.settings import Settings
 from shared.topics import TOPICS, Entry, Group, Name, entry
 
 GALLERY: Final = "demo"
-SEARCH_DISTANCE: Final = 0.374
-"""What `shared.settings` says a gallery of 100,000 wants: a false match rate of one in a million."""
 
 PATIENCE: Final = 300.0
 """Seconds that a slow machine may take until everything is ready."""
@@ -49,11 +49,13 @@ def demo(people: int) -> Code:
     )
     with tempfile.TemporaryDirectory(prefix="eyni-demo-") as folder:
         settings = Settings(data=Path(folder), log="", registry="", api_port=free_port("127.0.0.1"), token_keys=None)
+        # Of a new folder, and so the default one, as it is for the services below.
+        calibration = in_use(settings.data).calibration
         log = open_log(settings.log_address)
         try:
             log.ensure(list(TOPICS.values()))
             with _progress(console) as progress:
-                _fill(log, people, progress)
+                _fill(log, calibration, people, progress)
                 with _running(settings) as process:
                     _await(log, settings, process, progress)
                     progress.stop()
@@ -71,14 +73,14 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _fill(log: Log, people: int, progress: Progress) -> None:
+def _fill(log: Log, calibration: Calibration, people: int, progress: Progress) -> None:
     """Leave a log as a system leaves it that has enrolled these people, and was then stopped.
 
     The mark says that they were decided upon: to search for each among all before it, as a matcher does that meets them
     for the first time, takes two cores some minutes for 100,000 people.
     """
     task = progress.add_task("writing the log of their enrolments", total=people)
-    for batch in _batches(people):
+    for batch in _batches(calibration, people):
         log.append(batch)
         progress.advance(task, len(batch))
     log.mark(Group.FOLD, Name.GALLERY, {0: log.spans(Name.GALLERY)[0].end})
@@ -91,7 +93,6 @@ def _running(settings: Settings) -> Generator[subprocess.Popen[bytes], None, Non
     environment |= {
         "EYNI_DATA": str(settings.data),
         "EYNI_API_PORT": str(settings.api_port),
-        "EYNI_SEARCH_DISTANCE": str(SEARCH_DISTANCE),
         "EYNI_ENROLL_METRICS_PORT": "0",
         "EYNI_MATCH_METRICS_PORT": "0",
         "EYNI_LOG_LEVEL": "warning",
@@ -106,8 +107,8 @@ def _running(settings: Settings) -> Generator[subprocess.Popen[bytes], None, Non
         process.wait()
 
 
-def _batches(people: int) -> Iterator[list[Entry]]:
-    facts = (entry(fact) for fact in enrolments(people, GALLERY))
+def _batches(calibration: Calibration, people: int) -> Iterator[list[Entry]]:
+    facts = (entry(fact) for fact in enrolments(calibration, people, GALLERY))
     while batch := list(islice(facts, 2000)):
         yield batch
 

@@ -4,6 +4,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from services.eyni.common import opened
+from shared.calibration import Comparator
+from shared.gallery_log import require_model
+from shared.model import in_use
 from shared.settings import Settings
 
 
@@ -12,15 +15,17 @@ def rebuild(settings: Settings) -> None:
     from services.api.rebuild import rebuild as api_rebuild
 
     console = Console()
+    comparator = Comparator(in_use(settings.data, settings.model).calibration)
     log = opened(settings)
     try:
+        require_model(log, comparator.calibration.model)
         with Progress(console=console) as progress:
             task = progress.add_task("records read", total=None)
 
             def show(done: int, total: int) -> None:
                 progress.update(task, completed=done, total=total)
 
-            api_rebuild(log, settings.registry_url, show)
+            api_rebuild(log, settings.registry_url, comparator, show)
     finally:
         log.close()
     console.print("The registry is as the log says.")

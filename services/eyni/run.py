@@ -26,6 +26,8 @@ ServiceName = Literal["enroll", "match", "api"]
 
 def run(service: ServiceName, settings: Settings) -> None:
     """Run one service until SIGTERM or Ctrl-C."""
+    from shared.model import ModelRefused
+
     configure(settings.log_level, settings.log_format)
     stop = stop_on_signals()
     end_with_supervisor(stop)
@@ -37,7 +39,7 @@ def run(service: ServiceName, settings: Settings) -> None:
     try:
         _service(service)(settings, stop)
     except ValueError as error:
-        if not str(error).startswith("EYNI_"):
+        if not (isinstance(error, ModelRefused) or str(error).startswith("EYNI_")):
             raise
         # One line among those of the other services, and the exit code by which `eyni up` knows that it will not help
         # to start it again.

@@ -4,21 +4,24 @@ import json
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from rich.console import Console
 from rich.console import Group as Rows
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from services.eyni.client import metrics_text
 from services.eyni.common import Code, opened, stop_on_signals
+from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent, decode
 from shared.events import ServiceReported
 from shared.lag import lag
 from shared.log import Log
+from shared.performance import REMEDY, Performance
 from shared.settings import Settings
 from shared.topics import Group, Name
 
@@ -192,6 +195,17 @@ def advice(now: Look) -> list[str]:
     return said
 
 
+def expected(now: Look) -> list[Performance]:
+    """Return what the matchers report that the model can be expected to deliver."""
+    return list(dict.fromkeys(one for service in now.alive for one in service.expected))
+
+
+def notices(now: Look) -> list[str]:
+    """Say what the model can't deliver at the gallery's present size, and what to do. It is no fault: nothing stops."""
+    short = [one.in_words() for one in expected(now) if one.falls_short]
+    return [*short, REMEDY] if short else []
+
+
 def as_json(now: Look) -> str:
     return json.dumps(
         {
@@ -215,6 +229,8 @@ def as_json(now: Look) -> str:
             "in_flight": now.in_flight,
             "stuck": now.stuck,
             "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
+            "expected": [{**asdict(one), "extrapolated": one.extrapolated} for one in expected(now)],
+            "notices": notices(now),
             "advice": advice(now),
         }
     )
@@ -248,6 +264,16 @@ def drawn(now: Look) -> Rows:
         for one in now.latencies:
             answers.add_row(one.operation, str(one.count), f"{1000 * one.p50:.0f} ms", f"{1000 * one.p99:.0f} ms")
         parts.append(answers)
+    if told := expected(now):
+        errors = Table(
+            "operation", "searched", "target", "threshold", "misses", title="Expected errors", title_justify="left"
+        )
+        for each in told:
+            where = each.operation if each.gallery == ALL_GALLERIES else f"{each.operation} in {escape(each.gallery)}"
+            threshold = f"{each.threshold:.1f} dB{' (extrapolated)' if each.extrapolated else ''}"
+            errors.add_row(where, f"{each.size:,}", f"{each.target:.1f} dB", threshold, f"{100 * each.misses:.1f} %")
+        parts.append(errors)
+    parts.extend(f"[cyan]i[/] {escape(line)}" for line in notices(now))
     parts.extend(f"[yellow]![/] {line}" for line in advice(now))
     return Rows(*parts)
 

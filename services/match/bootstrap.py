@@ -1,4 +1,4 @@
-"""Wires the matcher: log, newest valid snapshot, worker, heartbeat."""
+"""Wires the matcher: calibration, log, newest valid snapshot, worker, heartbeat."""
 
 import threading
 from datetime import UTC, datetime
@@ -7,16 +7,20 @@ from pathlib import Path
 from services.match.fold import fold, follow
 from services.match.gallery import Gallery
 from services.match.index import use_threads
-from services.match.matching import Matcher, Policy
+from services.match.matching import Matcher
+from services.match.policy import Policy
 from services.match.snapshot import SnapshotRefused, Snapshots
 from services.match.worker import Worker
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
+from shared.calibration import Comparator
 from shared.events import ServiceReported
+from shared.gallery_log import require_model
 from shared.heartbeat import Heartbeat, instance_of
 from shared.log import Log, LogGap, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
+from shared.model import in_use
 from shared.settings import Settings
 from shared.topics import TOPICS, Group, Name
 
@@ -27,10 +31,23 @@ _log = logger("match")
 
 
 def policy(settings: Settings) -> Policy:
-    return Policy(settings.search_distance, settings.verify_distance, settings.candidate_cap)
+    """Return the operator's targets."""
+    return Policy(
+        verification=settings.verification_target,
+        duplicates=settings.duplicate_target,
+        identification=settings.identification_target,
+        galleries=settings.gallery_targets,
+        lowest=settings.lowest_threshold,
+        candidate_cap=settings.candidate_cap,
+    )
 
 
-def recover(log: Log, snapshots: Snapshots) -> Gallery:
+def comparator(settings: Settings) -> Comparator:
+    """Return the calibration of the model in use, at work. Raises ModelRefused."""
+    return Comparator(in_use(settings.data, settings.model).calibration)
+
+
+def recover(log: Log, snapshots: Snapshots, comparator: Comparator) -> Gallery:
     """Return the newest valid snapshot's state, or an empty one if a cold replay is possible.
 
     Raises LogGap where the log no longer holds what would have to be replayed: an answer from a gallery with a hole
@@ -41,7 +58,7 @@ def recover(log: Log, snapshots: Snapshots) -> Gallery:
     snapshots.sweep()
     for generation in snapshots.generations():
         try:
-            gallery = snapshots.load(generation, identity, span.end)
+            gallery = snapshots.load(generation, identity, span.end, comparator)
         except SnapshotRefused as reason:
             metrics.SNAPSHOTS.labels("refused").inc()
             _log.error("snapshot refused", reason=str(reason), kept_as=str(snapshots.set_aside(generation)))
@@ -57,12 +74,12 @@ def recover(log: Log, snapshots: Snapshots) -> Gallery:
     if span.start > 0:
         raise LogGap(f"gallery starts at offset {span.start}, and no valid snapshot reaches it: restore the log")
     _log.info("cold replay", records=span.end)
-    return Gallery()
+    return Gallery(comparator)
 
 
-def worker(log: Log, settings: Settings, snapshots: Snapshots | None = None) -> Worker:
+def worker(log: Log, settings: Settings, comparator: Comparator, snapshots: Snapshots | None = None) -> Worker:
     """Wire a matcher to a log whose topics exist; without `snapshots` it replays everything and writes none."""
-    gallery = recover(log, snapshots) if snapshots else Gallery()
+    gallery = recover(log, snapshots, comparator) if snapshots else Gallery(comparator)
     return Worker(log, Matcher(gallery, policy(settings)), snapshots, settings.snapshot_seconds)
 
 
@@ -71,15 +88,15 @@ def snapshots_in(data: Path) -> Snapshots:
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Fold and answer until `stop` is set."""
+    """Fold and answer until `stop` is set. Raises ModelRefused, WrongModel: it cannot start so."""
+    compares = comparator(settings)
     log = open_log(settings.log_address, settings.kafka_security)
     try:
-        _ensure(log, stop)
-        if stop.is_set():
+        if not _prepared(log, compares, stop):
             return
         use_threads(settings.match_threads)
         metrics.serve(settings.metrics_host, settings.match_metrics_port)
-        matcher = worker(log, settings, snapshots_in(settings.data))
+        matcher = worker(log, settings, compares, snapshots_in(settings.data))
         heartbeat = Heartbeat(log, lambda: describe(log, matcher))
         heartbeat.start()
         orderly = False
@@ -112,15 +129,18 @@ def describe(log: Log, matcher: Worker) -> ServiceReported:
         as_of=matcher.gallery.position,
         gallery_count=matcher.references,
         figures={"decided": float(matcher.decided)},
+        expected=matcher.expected,
     )
 
 
 def digest(settings: Settings, cold: bool) -> dict[str, str | int]:
     """Return the digest of the state at the log's end, from the newest snapshot or (cold) from offset 0."""
+    compares = comparator(settings)
     log = open_log(settings.log_address, settings.kafka_security)
     try:
         log.ensure(list(TOPICS.values()))
-        gallery = Gallery() if cold else recover(log, snapshots_in(settings.data))
+        require_model(log, compares.calibration.model)
+        gallery = Gallery(compares) if cold else recover(log, snapshots_in(settings.data), compares)
         replay(log, Matcher(gallery, policy(settings)))
         return {
             "as_of": gallery.position,
@@ -142,12 +162,15 @@ def replay(log: Log, matcher: Matcher) -> None:
         reader.close()
 
 
-def _ensure(log: Log, stop: threading.Event) -> None:
+def _prepared(log: Log, comparator: Comparator, stop: threading.Event) -> bool:
+    """See that the topics are there and hold this model's references; False if told to stop meanwhile."""
     while not stop.is_set():
         try:
             log.ensure(list(TOPICS.values()))
-            return
+            require_model(log, comparator.calibration.model)
+            return True
         except LogUnavailable as error:
             metrics.LOG_ERRORS.labels("match").inc()
             _log.warning("the log does not answer; waiting", error=str(error))
             stop.wait(BACK_OFF)
+    return False

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.match.gallery import ForeignTemplate, Gallery
+from services.match.gallery import Gallery
 from services.match.matching import Matcher
 from shared import metrics
+from shared.acceptance import objection
+from shared.biometrics import Template
+from shared.calibration import Comparator
 from shared.envelope import MalformedEvent, decode
 from shared.events import (
     DeadLettered,
@@ -20,6 +23,10 @@ from shared.topics import Name
 
 BATCH = 256
 """Gallery records folded at once: one pass of the search serves all of them."""
+
+
+class Unacceptable(ValueError):
+    """Templates that may be neither enrolled nor compared (`shared.acceptance`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +46,13 @@ def follow(log: Log, gallery: Gallery) -> Reader:
 def fold(matcher: Matcher, reader: Reader, timeout: float, decide_from: int) -> Folded:
     """Read one batch and apply it; what is below the offset `decide_from` is a replay, and gives no decisions."""
     gallery = matcher.gallery
-    # The first reference says which model the gallery holds; until then nothing can be compared with it.
-    records = reader.poll(BATCH if gallery.model else 1, timeout)
+    records = reader.poll(BATCH, timeout)
     events: list[tuple[int, GalleryEvent]] = []
     letters: list[DeadLettered] = []
     for record in records:
         try:
-            events.append((record.offset, _gallery_event(record, gallery)))
-        except (MalformedEvent, ForeignTemplate) as problem:
+            events.append((record.offset, _gallery_event(record, gallery.comparator)))
+        except (MalformedEvent, Unacceptable) as problem:
             letters.append(letter(record, problem))
     if not records:
         return Folded(0, (), ())
@@ -56,26 +62,24 @@ def fold(matcher: Matcher, reader: Reader, timeout: float, decide_from: int) -> 
     return Folded(len(records), decisions, [one for one in letters if one.offset >= decide_from])
 
 
-def _gallery_event(record: Record, gallery: Gallery) -> GalleryEvent:
+def _gallery_event(record: Record, comparator: Comparator) -> GalleryEvent:
     event = decode(record.value)
     if not isinstance(event, GalleryEvent):
         raise MalformedEvent(f"{type(event).__name__} has no place on this topic")
     if isinstance(event, ReferenceEnrolled):
-        _some(event.templates)
-        gallery.check(event.templates)
+        _require(event.templates, comparator)
     return event
 
 
-def probe_event(record: Record, gallery: Gallery) -> ProbeEvent:
-    """Read a probe. Raises MalformedEvent or ForeignTemplate."""
+def probe_event(record: Record, comparator: Comparator) -> ProbeEvent:
+    """Read a probe. Raises MalformedEvent or Unacceptable."""
     event = decode(record.value)
     if not isinstance(event, ProbeEvent):
         raise MalformedEvent(f"{type(event).__name__} has no place on this topic")
     if isinstance(event, ProbeExtracted):
-        _some(event.templates)
-        if event.question.kind == "compare":
-            _some(event.against)
-        gallery.check([*event.templates, *event.against])
+        _require(event.templates, comparator)
+        if event.question.kind == "compare" or event.against:
+            _require(event.against, comparator)
     return event
 
 
@@ -84,6 +88,6 @@ def letter(record: Record, problem: Exception) -> DeadLettered:
     return DeadLettered(record.topic, record.partition, record.offset, str(problem), record.key, record.value)
 
 
-def _some(templates: Sequence[object]) -> None:
-    if not templates:
-        raise MalformedEvent("it holds no template")
+def _require(templates: Sequence[Template], comparator: Comparator) -> None:
+    if (found := objection(templates, comparator)) is not None:
+        raise Unacceptable(found)

@@ -1,50 +1,37 @@
-"""The gallery: who is enrolled, with which templates, at one position of the log. State of the fold, nothing else.
+"""The gallery: who is enrolled, with which references, at one position of the log. State of the fold, nothing else.
 
-Rows of templates are only ever appended, so their numbers are the order of enrolment; what is removed or replaced
-leaves dead rows behind, which the next load of a snapshot drops.
+An encounter has one row. Rows are only ever appended, so their numbers are the order of enrolment; what is removed or
+replaced leaves dead rows behind, which the next load of a snapshot drops.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import TypeAdapter
 
-from services.match.index import FaissIndex, Rows, exact_distances
-from shared.biometrics import ALL_GALLERIES, Template, Vector
+from services.match.index import FaissIndex, Rows
+from shared.biometrics import ALL_GALLERIES
+from shared.calibration import Comparator, Prepared
 from shared.encounters import Change, Drop, Encounter, Key, Put, Update
 
 ENCOUNTER = TypeAdapter(Encounter)
 
 
-class ForeignTemplate(ValueError):
-    """A template of another model, or of another size, than the gallery holds: it is never compared (I20)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The rows of one encounter, which are adjacent."""
-
-    start: int
-    count: int
-
-    def rows(self) -> Rows:
-        return np.arange(self.start, self.start + self.count, dtype=np.int64)
-
-
 class Gallery:
-    """What `gallery[0:position]` adds up to."""
+    """What `gallery[0:position]` adds up to, for one calibration."""
 
-    def __init__(self, model: str | None = None, dimension: int | None = None) -> None:
+    def __init__(self, comparator: Comparator) -> None:
+        self.comparator = comparator
+        self.calibration = calibration_digest(comparator)
+        """Names what the rows were made with: another calibration's state is another state."""
         self.position = 0
         """The next offset of the log: everything before it is in here."""
-        self.model = model
-        self._dimension = dimension
-        self._index: FaissIndex | None = None if dimension is None else FaissIndex(dimension)
+        self._index = FaissIndex(comparator)
         self._encounters: dict[Key, Encounter] = {}
-        self._blocks: dict[Key, Block] = {}
+        self._rows: dict[Key, int] = {}
         self._persons: dict[str, dict[str, Key]] = defaultdict(dict)
         self._owners: list[Key | None] = []
         self._filed: dict[tuple[str, ...], int] = defaultdict(int)
@@ -82,49 +69,30 @@ class Gallery:
         self._applied.add(digest)
         return True
 
-    def check(self, templates: Sequence[Template]) -> None:
-        """Raise ForeignTemplate unless the templates may stand in this gallery."""
-        for template in templates:
-            if self.model is not None and template.model != self.model:
-                raise ForeignTemplate(f"a template of model {template.model!r}; the gallery's is {self.model!r}")
-            if self._dimension is not None and template.vector.size != self._dimension:
-                raise ForeignTemplate(
-                    f"a template of {template.vector.size} floats; the gallery's have {self._dimension}"
-                )
-        if len({(t.model, t.vector.size) for t in templates}) > 1:
-            raise ForeignTemplate("templates of two models in one event")
-
-    def carry_out(self, changes: Sequence[Change], templates: Sequence[Template] = ()) -> None:
-        """Change what `plan` says; `templates` go to the encounter that is put."""
+    def carry_out(self, changes: Sequence[Change], reference: Prepared | None = None) -> None:
+        """Change what `plan` says; `reference` (n = 1) is that of the encounter that is put."""
         for change in changes:
             match change:
                 case Put():
+                    assert reference is not None
                     if change.encounter.key in self._encounters:
                         self._drop(change.encounter.key)
-                    self._put(change.encounter, templates)
+                    self._owners.append(None)
+                    self._index.add(reference)
+                    self._remember(change.encounter, len(self._owners) - 1)
                 case Update():
-                    block = self._blocks.pop(change.key)
+                    row = self._rows.pop(change.key)
                     self._forget(change.key)
-                    self._remember(change.encounter, block)
+                    self._remember(change.encounter, row)
                 case Drop():
                     self._drop(change.key)
 
-    def _put(self, encounter: Encounter, templates: Sequence[Template]) -> None:
-        vectors = np.stack([template.vector for template in templates])
-        if self._index is None:
-            self.model, self._dimension = templates[0].model, int(vectors.shape[1])
-            self._index = FaissIndex(self._dimension)
-        block = Block(len(self._index), len(vectors))
-        self._index.add(vectors)
-        self._owners.extend([encounter.key] * len(vectors))
-        self._remember(encounter, block)
-
-    def _remember(self, encounter: Encounter, block: Block) -> None:
+    def _remember(self, encounter: Encounter, row: int) -> None:
         key = encounter.key
         self._encounters[key] = encounter
-        self._blocks[key] = block
+        self._rows[key] = row
         self._persons[key.person_id][key.encounter_id] = key
-        self._owners[block.start : block.start + block.count] = [key] * block.count
+        self._owners[row] = key
         self._filed[encounter.galleries] += encounter.active
 
     def _forget(self, key: Key) -> None:
@@ -135,8 +103,7 @@ class Gallery:
             del self._persons[key.person_id]
 
     def _drop(self, key: Key) -> None:
-        block = self._blocks.pop(key)
-        self._owners[block.start : block.start + block.count] = [None] * block.count
+        self._owners[self._rows.pop(key)] = None
         self._forget(key)
 
     # ---- how it is searched
@@ -146,101 +113,104 @@ class Gallery:
         """How many rows there are, dead ones included."""
         return len(self._owners)
 
-    def near(self, probes: Sequence[Template], radius: float) -> Sequence[Rows]:
-        """Return, for each probe, the rows that may be within `radius` (and all that are)."""
-        if self._index is None or not probes:
-            return [np.empty(0, np.int64) for _ in probes]
-        return self._index.near(np.stack([probe.vector for probe in probes]), radius)
+    def near(self, probes: Prepared, limits: Sequence[float]) -> Sequence[Rows]:
+        """Return, for each probe, the rows that may compare with it at its limit or above (and all that do)."""
+        return self._index.near(probes, limits)
 
-    def distances(self, probe: Template, rows: Rows, radius: float = np.inf) -> Iterator[tuple[float, int, Encounter]]:
-        """Yield (distance, row, encounter) of those rows nearer than `radius` whose encounter is active, exactly."""
-        if self._index is None or not len(rows):
+    def compare(self, probe: Prepared, rows: Rows, limit: float) -> Iterator[tuple[float, int, Encounter]]:
+        """Yield (s, row, encounter) of those rows that compare at `limit` or above and whose encounter is active.
+
+        Exactly: this, and not FAISS, is what decisions rest on (I3).
+        """
+        if not len(rows):
             return
-        exact = exact_distances(probe.vector, self._index.vectors(rows))
-        near = exact < radius
-        distances: list[float] = exact[near].tolist()
-        numbers: list[int] = rows[near].tolist()
-        for distance, row in zip(distances, numbers, strict=True):
+        exact = self.comparator.similarity(probe, self._index.references(rows))
+        found = exact >= limit
+        similarities: list[float] = exact[found].tolist()
+        numbers: list[int] = rows[found].tolist()
+        for s, row in zip(similarities, numbers, strict=True):
             key = self._owners[row]
             if key is not None and (encounter := self._encounters[key]).active:
-                yield distance, row, encounter
+                yield s, row, encounter
 
-    def rows_of(self, encounters: Iterable[Encounter]) -> Rows:
-        """Return the rows of some encounters, ascending."""
-        blocks = [self._blocks[e.key].rows() for e in encounters]
-        return np.sort(np.concatenate(blocks)) if blocks else np.empty(0, np.int64)
-
-    def templates_of(self, encounters: Iterable[Encounter]) -> Sequence[Template]:
-        rows = self.rows_of(encounters)
-        if self._index is None or self.model is None or not len(rows):
-            return []
-        return [Template(self.model, vector) for vector in self._index.vectors(rows)]
+    def references_of(self, encounters: Iterable[Encounter]) -> Prepared:
+        """Return the references of some encounters, in the order of enrolment."""
+        rows = sorted(self._rows[encounter.key] for encounter in encounters)
+        return self._index.references(np.array(rows, np.int64))
 
     # ---- as a whole
 
     def view(self) -> "GalleryView":
         """Return this state, fixed, to be written while the fold goes on: rows never change, the rest is copied."""
-        ordered = sorted(self._blocks.items(), key=lambda item: item[1].start)
+        ordered = sorted(self._rows.items(), key=lambda item: item[1])
         filed = tuple(sorted({gallery for galleries in self._filed for gallery in galleries}))
         return GalleryView(
             position=self.position,
-            model=self.model,
-            dimension=self._dimension,
+            model=self.comparator.calibration.model,
+            calibration=self.calibration,
             encounters=tuple(self._encounters[key] for key, _ in ordered),
-            blocks=tuple(block for _, block in ordered),
+            rows=np.array([row for _, row in ordered], np.int64),
             galleries=filed,
             applied=b"".join(sorted(self._applied)),
-            vectors=self._index.all_vectors(self.rows) if self._index else np.empty((0, 0), np.float32),
+            references=self._index.first(self.rows),
         )
 
     @classmethod
-    def restored(cls, view: "GalleryView") -> "Gallery":
-        """Build the state that a view was taken of; dead rows are left out."""
-        gallery = cls(view.model, view.dimension)
+    def restored(cls, view: "GalleryView", comparator: Comparator) -> "Gallery":
+        """Build the state that a view was taken of; dead rows are left out. Raises ValueError where it does not fit."""
+        gallery = cls(comparator)
         gallery.position = view.position
         gallery._applied = {view.applied[i : i + 16] for i in range(0, len(view.applied), 16)}
         for name in view.galleries:
             gallery._filed[name,] += 0
-        if gallery._index is not None:
-            gallery._index.add(view.live_vectors())
-        for encounter, block in zip(view.encounters, view.blocks, strict=True):
-            packed = Block(len(gallery._owners), block.count)
-            gallery._owners.extend([encounter.key] * block.count)
-            gallery._remember(encounter, packed)
+        gallery._index.add(view.live())
+        for row, encounter in enumerate(view.encounters):
+            gallery._owners.append(None)
+            gallery._remember(encounter, row)
         return gallery
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True)
 class GalleryView:
-    """One state of the gallery, in the order of enrolment."""
+    """One state of the gallery."""
 
     position: int
-    model: str | None
-    dimension: int | None
-    encounters: tuple[Encounter, ...]
-    blocks: tuple[Block, ...]
+    model: str
+    calibration: str
+    encounters: tuple[Encounter, ...] = field(repr=False)
+    """In the order of enrolment."""
+    rows: Rows = field(repr=False)
+    """The row of each encounter."""
     galleries: tuple[str, ...]
     """Every gallery ever used."""
-    applied: bytes
+    applied: bytes = field(repr=False)
     """16 bytes for each event that was applied, sorted."""
-    vectors: Vector
-    """Shape (rows, dimension); dead rows may be among them."""
+    references: Prepared = field(repr=False)
+    """All rows; dead ones may be among them."""
 
-    def live_vectors(self) -> Vector:
-        """Return the vectors of the encounters, in their order, adjacent."""
-        if not self.blocks:
-            return np.empty((0, self.dimension or 0), np.float32)
-        rows = np.concatenate([block.rows() for block in self.blocks])
-        return np.ascontiguousarray(self.vectors[rows], dtype="<f4")
+    def live(self) -> Prepared:
+        """Return the references of the encounters, in their order."""
+        return Prepared(self.references.vectors[self.rows], self.references.nearness[self.rows])
 
     def digest(self) -> str:
         """SHA-256 (hex) of all that the log determines: equal for a live run, a snapshot's, and a cold replay (I3)."""
-        digest = hashlib.sha256(f"{self.position} {self.model} {self.dimension} {self.galleries}\n".encode())
-        for encounter, block in zip(self.encounters, self.blocks, strict=True):
-            digest.update(b"%d " % block.count + ENCOUNTER.dump_json(encounter) + b"\n")
-        digest.update(self.live_vectors().tobytes())
+        digest = hashlib.sha256(f"{self.position} {self.calibration} {self.galleries}\n".encode())
+        for encounter in self.encounters:
+            digest.update(ENCOUNTER.dump_json(encounter) + b"\n")
+        for part in packed(self.live()):
+            digest.update(part)
         digest.update(self.applied)
         return digest.hexdigest()
+
+
+def packed(references: Prepared) -> tuple[bytes, bytes]:
+    """Return vectors and nearness as bytes that are the same on every machine: little-endian float32 and float64."""
+    return references.vectors.astype("<f4").tobytes(), references.nearness.astype("<f8").tobytes()
+
+
+def calibration_digest(comparator: Comparator) -> str:
+    """Return SHA-256 (hex) of the calibration's file."""
+    return hashlib.sha256(comparator.calibration.dump().encode()).hexdigest()
 
 
 def _digest(event_id: str) -> bytes:

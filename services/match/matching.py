@@ -4,16 +4,19 @@ The order is the guarantee: of two enrolments of one person the later on the log
 is searched among all before it, and only then inserted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from services.match.filters import passes
+from services.match.fusion import fuse
 from services.match.gallery import Gallery
-from services.match.index import Rows, exact_distances
-from services.match.scores import distance_of, score_of
+from services.match.index import Rows
+from services.match.policy import Policy
 from shared.biometrics import ALL_GALLERIES, Candidate, Template
+from shared.calibration import Comparator, Prepared
 from shared.encounters import Encounter, Key, plan
 from shared.envelope import event_id
 from shared.events import (
@@ -38,87 +41,97 @@ from shared.events import (
 )
 
 _Accepts = Callable[[Encounter], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Where the line is. Distances are the model's; provisional until scores are calibrated."""
-
-    search_distance: float
-    verify_distance: float
-    candidate_cap: int
-    """Most people in one answer."""
+_Placed = tuple[int, GalleryEvent]
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """Folds gallery events, and answers probes, over one gallery."""
+    """Folds gallery events, and answers probes, over one gallery. Templates given to it are acceptable ones."""
 
     gallery: Gallery
     policy: Policy
 
+    @property
+    def comparator(self) -> Comparator:
+        return self.gallery.comparator
+
     # ---- gallery events
 
-    def fold(self, events: Sequence[tuple[int, GalleryEvent]], decide_from: int = 0) -> Sequence[Decided]:
+    def fold(self, events: Sequence[_Placed], decide_from: int = 0) -> Sequence[Decided]:
         """Apply events in order, each given with its offset, and return the decision of each that is new.
 
         An event below the offset `decide_from` was decided in an earlier run: it is applied and not searched, because
         the state does not depend on what a search found.
 
-        The neighbours of all are searched in one pass first; what the batch itself inserts is compared one by one, so
-        that a batch decides exactly what its events decide one at a time.
+        A batch decides exactly what its events decide one at a time.
         """
-        probes = [t for o, e in events if o >= decide_from and isinstance(e, ReferenceEnrolled) for t in e.templates]
-        near = iter(self.gallery.near(probes, self.policy.search_distance))
-        before = self.gallery.rows
         decisions: list[Decided] = []
-        for offset, event in events:
-            decide = offset >= decide_from
-            shortlists = (
-                [next(near) for _ in event.templates] if decide and isinstance(event, ReferenceEnrolled) else []
-            )
-            self.gallery.position = offset + 1
-            if not self.gallery.mark_applied(event_id(event)):
-                continue
-            if decide:
-                decisions.append(self._apply(event, shortlists, before))
+        for enrolments, run in groupby(events, key=lambda placed: isinstance(placed[1], ReferenceEnrolled)):
+            if enrolments:
+                decisions += self._enrol([(o, e) for o, e in run if isinstance(e, ReferenceEnrolled)], decide_from)
             else:
-                self._replay(event)
+                decisions += [d for o, e in run if (d := self._change(o, e, decide_from))]
         return decisions
 
-    def _replay(self, event: GalleryEvent) -> None:
-        planned = plan(event, self.gallery)
-        if isinstance(planned, Sequence):
-            self.gallery.carry_out(planned, event.templates if isinstance(event, ReferenceEnrolled) else ())
-
-    def _apply(self, event: GalleryEvent, shortlists: Sequence[Rows], before: int) -> Decided:
+    def _change(self, offset: int, event: GalleryEvent, decide_from: int) -> Decided | None:
+        if not self._advance(offset, event):
+            return None
         planned = plan(event, self.gallery)
         if not isinstance(planned, Sequence):
-            return self._decided(event, planned, ())
-        if not isinstance(event, ReferenceEnrolled):
-            self.gallery.carry_out(planned)
-            return self._changed(event)
-        fresh = np.arange(before, self.gallery.rows, dtype=np.int64)
-        galleries = event.enrol.galleries
+            return self._decided(event, planned, ()) if offset >= decide_from else None
+        self.gallery.carry_out(planned)
+        return self._changed(event) if offset >= decide_from else None
+
+    def _enrol(self, run: Sequence[tuple[int, ReferenceEnrolled]], decide_from: int) -> Iterator[Decided]:
+        """Enrol in order.
+
+        The neighbours of all are searched in one pass first; what the run itself inserts is compared one by one.
+        The threshold of each rises with the gallery. An enrolment takes one encounter off a gallery at most (one that
+        it replaces), so with the n-th searched among n fewer than there are now, the first pass misses nobody.
+        """
+        references = self._references([event for _, event in run])
+        searched = [n for n, (offset, _) in enumerate(run) if offset >= decide_from]
+        limits = [self._duplicate_limit(run[n][1], fewer=n)[1] for n in searched]
+        near = dict(zip(searched, self.gallery.near(_stacked([references[n] for n in searched]), limits), strict=True))
+        before = self.gallery.rows
+        for n, (offset, event) in enumerate(run):
+            if not self._advance(offset, event):
+                continue
+            planned = plan(event, self.gallery)
+            if not isinstance(planned, Sequence):
+                if n in near:
+                    yield self._decided(event, planned, ())
+                continue
+            if n in near:
+                rows = np.concatenate([near[n], np.arange(before, self.gallery.rows, dtype=np.int64)])
+                yield self._enrolled(event, references[n], rows)
+            self.gallery.carry_out(planned, references[n])
+
+    def _enrolled(self, event: ReferenceEnrolled, reference: Prepared, rows: Rows) -> Decided:
+        enrol = event.enrol
+        size, limit = self._duplicate_limit(event)
+        galleries = set(enrol.galleries)
         found = self._candidates(
-            [(t, np.concatenate([rows, fresh])) for t, rows in zip(event.templates, shortlists, strict=True)],
-            self.policy.search_distance,
+            reference,
+            rows,
+            limit,
             self.policy.candidate_cap,
-            lambda e: e.key.person_id != event.enrol.person_id and not set(galleries).isdisjoint(e.galleries),
+            lambda e: e.key.person_id != enrol.person_id and not galleries.isdisjoint(e.galleries),
         )
-        decided = self._decided(
-            event,
-            Enrolled(
-                person_id=event.enrol.person_id,
-                encounter_id=event.enrol.encounter_id,
-                candidates=found.candidates,
-                total_candidates=found.total_candidates,
-                qualities=event.qualities,
-            ),
-            galleries,
+        outcome = Enrolled(
+            person_id=enrol.person_id,
+            encounter_id=enrol.encounter_id,
+            candidates=found.candidates,
+            total_candidates=found.total_candidates,
+            qualities=event.qualities,
         )
-        self.gallery.carry_out(planned, event.templates)
-        return decided
+        return Decided(event.request, outcome, self.gallery.position, size)
+
+    def _duplicate_limit(self, event: ReferenceEnrolled, fewer: int = 0) -> tuple[int, float]:
+        """Return how many encounters are searched for duplicates of it now, and the least comparison that counts."""
+        galleries = event.enrol.galleries
+        size = self.gallery.count(galleries)
+        return size, self._limit(self.policy.for_duplicates(galleries, max(1, size - fewer)))
 
     def _changed(self, event: GalleryEvent) -> Decided:
         """Search for what is in a gallery only now as if it had been enrolled there now."""
@@ -127,14 +140,27 @@ class Matcher:
         encounter = self.gallery.encounter(Key(event.person_id, event.encounter_id))
         if encounter is None or not encounter.active:
             return self._decided(event, Changed(), ())
-        probes = self.gallery.templates_of([encounter])
-        found = self._candidates(
-            list(zip(probes, self.gallery.near(probes, self.policy.search_distance), strict=True)),
-            self.policy.search_distance,
+        galleries = set(encounter.galleries)
+        limit = self._limit(self.policy.for_duplicates(galleries, self.gallery.count(galleries)))
+        found = self._search(
+            self.gallery.references_of([encounter]),
+            limit,
             self.policy.candidate_cap,
-            lambda e: e.key.person_id != event.person_id and not set(encounter.galleries).isdisjoint(e.galleries),
+            lambda e: e.key.person_id != event.person_id and not galleries.isdisjoint(e.galleries),
         )
         return self._decided(event, Changed(found.candidates, found.total_candidates), encounter.galleries)
+
+    def _advance(self, offset: int, event: GalleryEvent) -> bool:
+        """Go past an event; tell whether it is new."""
+        self.gallery.position = offset + 1
+        return self.gallery.mark_applied(event_id(event))
+
+    def _references(self, events: Sequence[ReferenceEnrolled]) -> Sequence[Prepared]:
+        """Make one reference of the templates of each event."""
+        prepared = self._prepared([template for event in events for template in event.templates])
+        ends = np.cumsum([len(event.templates) for event in events]).tolist()
+        starts = [0, *ends[:-1]]
+        return [fuse(prepared[start:end], self.comparator) for start, end in zip(starts, ends, strict=True)]
 
     # ---- probes
 
@@ -146,15 +172,12 @@ class Matcher:
             case Verify() as question:
                 return self._verify(event, question)
             case Compare(threshold=threshold):
-                distances = [
-                    exact_distances(probe.vector, np.stack([t.vector for t in event.against])).min()
-                    for probe in event.templates
-                ]
-                return self._decided(event, self._verified(float(min(distances)), threshold), None)
+                verified = self._verified(self._probe(event.templates), self._probe(event.against), threshold)
+                return self._decided(event, verified, None)
             case Identify() as question:
                 if not self.gallery.knows_gallery(question.gallery):
                     return self._decided(event, Unknown(f"there is no gallery {question.gallery}"), ())
-                return self._identify(event, question, event.templates, None)
+                return self._identify(event, question, self._probe(event.templates), None)
 
     def _verify(self, event: ProbeExtracted, question: Verify) -> Decided:
         encounters = [
@@ -165,15 +188,20 @@ class Matcher:
         if not encounters:
             where = "" if question.gallery == ALL_GALLERIES else f" in gallery {question.gallery}"
             return self._decided(event, Unknown(f"there is no person {question.person_id}{where}"), ())
-        rows = self.gallery.rows_of(encounters)
-        distances = [d for probe in event.templates for d, _, _ in self.gallery.distances(probe, rows)]
-        if not distances:
+        active = [e for e in encounters if e.active]
+        if not active:
             return self._decided(event, _nothing_active(question.person_id), ())
-        return self._decided(event, self._verified(min(distances), question.threshold), (question.gallery,))
+        # One comparison with all that is known of the person, so its false match rate is that of one comparison.
+        reference = fuse(self.gallery.references_of(active), self.comparator)
+        verified = self._verified(self._probe(event.templates), reference, question.threshold)
+        return self._decided(event, verified, (question.gallery,))
 
-    def _verified(self, distance: float, threshold: float | None) -> Verified:
-        limit = self.policy.verify_distance if threshold is None else distance_of(threshold)
-        return Verified(True, score_of(distance)) if distance < limit else Verified(False)
+    def _verified(self, probe: Prepared, reference: Prepared, threshold: float | None) -> Verified:
+        s = float(self.comparator.similarity(probe, reference)[0])
+        if s < self._limit(self.policy.verification if threshold is None else threshold):
+            return Verified(False)
+        score = self.comparator.score(s)
+        return Verified(True, round(score.db, 2), bool(score.extrapolated))
 
     def _identify_chosen(self, event: ProbeChosen) -> Decided:
         question = event.question
@@ -185,16 +213,20 @@ class Matcher:
         if not encounters:
             what = "there is no person" if event.encounter_id is None else "there is no such encounter of person"
             return self._decided(event, Unknown(f"{what} {event.person_id}"), ())
-        probes = self.gallery.templates_of(e for e in encounters if e.active)
-        if not probes:
+        active = [e for e in encounters if e.active]
+        if not active:
             return self._decided(event, _nothing_active(event.person_id), ())
-        return self._identify(event, question, probes, event.person_id)
+        probe = fuse(self.gallery.references_of(active), self.comparator)
+        return self._identify(event, question, probe, event.person_id)
 
-    def _identify(self, event: ProbeEvent, question: Identify, probes: Sequence[Template], but: str | None) -> Decided:
-        radius = self.policy.search_distance if question.threshold is None else distance_of(question.threshold)
-        found = self._candidates(
-            list(zip(probes, self.gallery.near(probes, radius), strict=True)),
-            radius,
+    def _identify(self, event: ProbeEvent, question: Identify, probe: Prepared, but: str | None) -> Decided:
+        threshold = question.threshold
+        if threshold is None:
+            size = self.gallery.count([question.gallery])
+            threshold = self.policy.for_identification(question.gallery, size, question.target)
+        found = self._search(
+            probe,
+            self._limit(threshold),
             question.max_candidates,
             lambda e: (
                 e.key.person_id != but
@@ -206,26 +238,38 @@ class Matcher:
 
     # ---- both
 
-    def _candidates(
-        self, searched: Sequence[tuple[Template, Rows]], radius: float, most: int, accepts: _Accepts
-    ) -> Identified:
-        """Return the people with an accepted encounter within the radius, nearest first, ties by enrolment."""
-        best: dict[Key, tuple[float, int, Encounter]] = {}
-        for probe, rows in searched:
-            for distance, row, encounter in self.gallery.distances(probe, rows, radius):
-                if accepts(encounter):
-                    hit = (distance, row, encounter)
-                    best[encounter.key] = min(hit, best.get(encounter.key, hit), key=lambda h: h[:2])
-        hits = sorted(best.values(), key=lambda h: h[:2])
+    def _probe(self, templates: Sequence[Template]) -> Prepared:
+        return fuse(self._prepared(templates), self.comparator)
+
+    def _prepared(self, templates: Sequence[Template]) -> Prepared:
+        return self.comparator.prepare(np.stack([template.vector for template in templates]))
+
+    def _limit(self, threshold: float) -> float:
+        """Return the least comparison that reaches a score; every comparison scores 0 or more."""
+        return self.comparator.similarity_at(threshold) if threshold > 0 else -np.inf
+
+    def _search(self, probe: Prepared, limit: float, most: int, accepts: _Accepts) -> Identified:
+        [rows] = self.gallery.near(probe, [limit])
+        return self._candidates(probe, rows, limit, most, accepts)
+
+    def _candidates(self, probe: Prepared, rows: Rows, limit: float, most: int, accepts: _Accepts) -> Identified:
+        """Return the people with an accepted encounter at the limit or above, most alike first, ties by enrolment."""
+        hits = [hit for hit in self.gallery.compare(probe, rows, limit) if accepts(hit[2])]
+        hits.sort(key=lambda hit: (-hit[0], hit[1]))
         people = list(dict.fromkeys(encounter.key.person_id for _, _, encounter in hits))
         named = set(people[: min(most, self.policy.candidate_cap)])
         return Identified(
-            candidates=tuple(
-                Candidate(*encounter.key, score=score_of(distance), galleries=encounter.galleries)
-                for distance, _, encounter in hits
-                if encounter.key.person_id in named
-            ),
+            candidates=tuple(self._candidate(s, e) for s, _, e in hits if e.key.person_id in named),
             total_candidates=len(people),
+        )
+
+    def _candidate(self, s: float, encounter: Encounter) -> Candidate:
+        score = self.comparator.score(s)
+        return Candidate(
+            *encounter.key,
+            score=round(score.db, 2),
+            galleries=encounter.galleries,
+            extrapolated=bool(score.extrapolated),
         )
 
     def _decided(
@@ -239,6 +283,13 @@ class Matcher:
             return Decided(event.request, outcome, -1, -1)
         count = self.gallery.count(galleries or (ALL_GALLERIES,))
         return Decided(event.request, outcome, self.gallery.position, count)
+
+
+def _stacked(references: Sequence[Prepared]) -> Prepared:
+    return Prepared(
+        np.concatenate([r.vectors for r in references]) if references else np.empty((0, 0), np.float32),
+        np.concatenate([r.nearness for r in references]) if references else np.empty(0),
+    )
 
 
 def _nothing_active(person_id: str) -> Unknown:

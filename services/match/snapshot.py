@@ -1,9 +1,9 @@
 """The gallery on disk, with the position that it reflects: written whole or not at all, adopted whole or not at all.
 
-A generation is a folder named by its position: `vectors.f32` (little-endian float32 rows), `encounters.jsonl`,
-`applied.bin` and `manifest.json`, which says what they must be (SHA-256 and size of each, format, log, model) and ends
-with its own SHA-256. FAISS's own files carry no integrity (reliability.md, D4), so none is written: the index is built
-anew from verified rows.
+A generation is a folder named by its position: `vectors.f32` (little-endian float32 rows), `nearness.f64`,
+`encounters.jsonl`, `applied.bin` and `manifest.json`, which says what they must be (SHA-256 and size of each, format,
+log, model, calibration) and ends with its own SHA-256. FAISS's own files carry no integrity (reliability.md, D4), so
+none is written: the index is built anew from verified rows.
 """
 
 import hashlib
@@ -16,10 +16,12 @@ from typing import Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from services.match.gallery import ENCOUNTER, Block, Gallery, GalleryView
+from services.match.gallery import ENCOUNTER, Gallery, GalleryView, calibration_digest, packed
 from shared.biometrics import STRICT
+from shared.calibration import Comparator, Prepared
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1 held templates as extracted, and no nearness."""
 KEPT: Final = 2
 """Generations on disk: the newest, and the one before it in case the newest is damaged (I5)."""
 
@@ -34,10 +36,11 @@ class Manifest:
     log: str
     """Identity of the gallery topic: a snapshot of another log is foreign."""
     position: int
-    model: str | None
-    dimension: int | None
+    model: str
+    dimension: int
+    calibration: str
+    """SHA-256 (hex) of the calibration that the rows were made with."""
     encounters: int
-    rows: int
     galleries: tuple[str, ...]
     state: str
     """`GalleryView.digest` of what was written."""
@@ -94,14 +97,11 @@ class Snapshots:
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             scratch.mkdir(mode=0o700)
-            counts = [block.count for block in view.blocks]
-            lines = (
-                b"%d %s\n" % (count, ENCOUNTER.dump_json(encounter))
-                for encounter, count in zip(view.encounters, counts, strict=True)
-            )
+            vectors, nearness = packed(view.live())
             contents = {
-                "vectors.f32": view.live_vectors().tobytes(),
-                "encounters.jsonl": b"".join(lines),
+                "vectors.f32": vectors,
+                "nearness.f64": nearness,
+                "encounters.jsonl": b"".join(ENCOUNTER.dump_json(encounter) + b"\n" for encounter in view.encounters),
                 "applied.bin": view.applied,
             }
             manifest = Manifest(
@@ -109,9 +109,9 @@ class Snapshots:
                 log=log,
                 position=view.position,
                 model=view.model,
-                dimension=view.dimension,
+                dimension=view.references.vectors.shape[1],
+                calibration=view.calibration,
                 encounters=len(view.encounters),
-                rows=sum(counts),
                 galleries=view.galleries,
                 state=view.digest(),
                 files={name: (len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items()},
@@ -131,19 +131,25 @@ class Snapshots:
             shutil.rmtree(old)
         return final
 
-    def load(self, generation: Path, log: str, end: int) -> Gallery:
+    def load(self, generation: Path, log: str, end: int, comparator: Comparator) -> Gallery:
         """Verify and load one generation. `end` is the next offset of the gallery log.
 
-        Raises SnapshotRefused for any damage, another log, a newer format, or a position beyond the log's end.
+        Raises SnapshotRefused for any damage, another log, model or calibration, another format, or a position beyond
+        the log's end.
         """
         manifest = _read_manifest(generation)
         if manifest.log != log:
             raise SnapshotRefused(f"{generation.name}: it is a snapshot of another log ({manifest.log}, not {log})")
         if manifest.position > end:
             raise SnapshotRefused(f"{generation.name}: position {manifest.position} is beyond the log's end, {end}")
-        contents = {name: _read_verified(generation / name, *wanted) for name, wanted in manifest.files.items()}
+        wanted = comparator.calibration
+        if (manifest.model, manifest.dimension) != (wanted.model, wanted.dimension):
+            raise SnapshotRefused(f"{generation.name}: it is of model {manifest.model}; in use is {wanted.model}")
+        if manifest.calibration != calibration_digest(comparator):
+            raise SnapshotRefused(f"{generation.name}: it was made with another calibration of {wanted.model}")
+        contents = {name: _read_verified(generation / name, *known) for name, known in manifest.files.items()}
         try:
-            gallery = Gallery.restored(_view(manifest, contents))
+            gallery = Gallery.restored(_view(manifest, contents), comparator)
         except (KeyError, ValueError) as error:
             raise SnapshotRefused(
                 f"{generation.name}: its files contradict each other ({type(error).__name__})"
@@ -154,23 +160,22 @@ class Snapshots:
 
 
 def _view(manifest: Manifest, contents: dict[str, bytes]) -> GalleryView:
-    pairs = [line.split(b" ", 1) for line in contents["encounters.jsonl"].splitlines()]
-    blocks, at = list[Block](), 0
-    for count, _ in pairs:
-        blocks.append(Block(at, int(count)))
-        at += int(count)
-    vectors = np.frombuffer(contents["vectors.f32"], "<f4").astype(np.float32, copy=False)
-    if at != manifest.rows or len(pairs) != manifest.encounters:
+    encounters = tuple(ENCOUNTER.validate_json(line) for line in contents["encounters.jsonl"].splitlines())
+    if len(encounters) != manifest.encounters:
         raise ValueError("counts differ")
+    vectors = np.frombuffer(contents["vectors.f32"], "<f4").astype(np.float32, copy=False)
+    nearness = np.frombuffer(contents["nearness.f64"], "<f8").astype(np.float64, copy=False)
     return GalleryView(
         position=manifest.position,
         model=manifest.model,
-        dimension=manifest.dimension,
-        encounters=tuple(ENCOUNTER.validate_json(encounter) for _, encounter in pairs),
-        blocks=tuple(blocks),
+        calibration=manifest.calibration,
+        encounters=encounters,
+        rows=np.arange(len(encounters), dtype=np.int64),
         galleries=manifest.galleries,
         applied=contents["applied.bin"],
-        vectors=vectors.reshape(manifest.rows, manifest.dimension or 0),
+        references=Prepared(
+            vectors.reshape(manifest.encounters, manifest.dimension), nearness.reshape(manifest.encounters)
+        ),
     )
 
 

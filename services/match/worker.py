@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.match.fold import fold, follow, letter, probe_event
-from services.match.gallery import ForeignTemplate, GalleryView
+from services.match.fold import Unacceptable, fold, follow, letter, probe_event
+from services.match.gallery import GalleryView
 from services.match.matching import Matcher
 from services.match.snapshot import Snapshots
 from shared import metrics
@@ -19,6 +19,7 @@ from shared.envelope import MalformedEvent
 from shared.events import Changed, DeadLettered, Decided, Enrolled, Identified, ProbeChosen
 from shared.log import Log, LogGap, Record
 from shared.logs import logger
+from shared.performance import Performance
 from shared.topics import FACT_BYTES, Entry, Group, Name, entry
 
 PROBE_BATCH = 64
@@ -58,7 +59,10 @@ class Worker:
         self._marked = log.committed(Group.FOLD, Name.GALLERY)[0]
         self._goal = log.spans(Name.GALLERY)[0].end
         self.ready = self.gallery.position >= self._goal
-        self.references = self.gallery.count([ALL_GALLERIES])
+        self.references = 0
+        """Active encounters."""
+        self.expected: tuple[Performance, ...] = ()
+        self._tell()
         self.decided = 0
 
     def run_once(self, timeout: float = IDLE) -> int:
@@ -94,10 +98,15 @@ class Worker:
             return 0
         self._outbox += [*folded.decisions, *folded.letters]
         self._settle()
-        self.references = self.gallery.count([ALL_GALLERIES])
+        self._tell()
         metrics.GALLERY_POSITION.set(self.gallery.position)
         metrics.GALLERY_COUNT.set(self.references)
         return folded.records
+
+    def _tell(self) -> None:
+        """Put down what other threads may read."""
+        self.references = self.gallery.count([ALL_GALLERIES])
+        self.expected = self.matcher.policy.expected(self.gallery.comparator, lambda name: self.gallery.count([name]))
 
     def _answer(self) -> None:
         # Everything that was acknowledged before the probes were read is in the answers (I7).
@@ -107,8 +116,8 @@ class Worker:
         with metrics.MATCH_SECONDS.labels("probes").time():
             for record in self._asked:
                 try:
-                    event = probe_event(record, self.gallery)
-                except (MalformedEvent, ForeignTemplate) as problem:
+                    event = probe_event(record, self.gallery.comparator)
+                except (MalformedEvent, Unacceptable) as problem:
                     self._outbox.append(letter(record, problem))
                     continue
                 self._outbox.append(self.matcher.answer(event))

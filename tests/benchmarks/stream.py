@@ -10,6 +10,7 @@ Imports nothing of ours: it sees what a user sees.
 import argparse
 import csv
 import json
+import math
 import random
 import tempfile
 import threading
@@ -29,12 +30,13 @@ SERVICES = ("enroll", "match", "api")
 
 @dataclass
 class Outcome:
-    """What a run gave; `pairs` are unordered: which of two is the later depends on arrival."""
+    """What a run gave."""
 
     seconds: float = 0.0
     enrolled: list[str] = field(default_factory=list[str])
     refused: dict[str, str] = field(default_factory=dict[str, str])
-    pairs: set[frozenset[str]] = field(default_factory=set[frozenset[str]])
+    pairs: dict[frozenset[str], float] = field(default_factory=dict[frozenset[str], float])
+    """Who was named as whom, with the score. Unordered: which of two is the later depends on arrival."""
     unanswered: int = 0
     kills: Counter[str] = field(default_factory=Counter[str])
     busy: list[float] = field(default_factory=list[float])
@@ -44,6 +46,16 @@ class Outcome:
     in_flight: int = 0
     digest: str = ""
     cold_digest: str = ""
+
+    @property
+    def certain(self) -> dict[frozenset[str], float]:
+        """The pairs that are named in whatever order they come.
+
+        The threshold rises with the gallery (README): 30 dB + 10·log10 of the people searched. A pair below its last
+        height is named only if it comes early.
+        """
+        last = 30 + 10 * math.log10(max(1, len(self.enrolled)))
+        return {pair: score for pair, score in self.pairs.items() if score >= last}
 
 
 def journal(folder: Path) -> Iterable[dict[str, Any]]:
@@ -87,7 +99,7 @@ def run(faces: Path, folder: Path, log: str, kills: int, verify: bool, seed: int
                     found.refused[person] = result["reasons"][0]
                 case "enrolled" | "suspected":
                     found.enrolled.append(person)
-                    found.pairs |= {frozenset((person, other)) for other, _ in result.get("candidates", [])}
+                    found.pairs |= {frozenset((person, other)): s for other, s in result.get("candidates", [])}
                 case _:
                     found.unanswered += 1
         if verify:
@@ -160,7 +172,7 @@ def report(found: Outcome, faces: Path) -> None:
         *((f"refused: {reason}", n) for reason, n in Counter(found.refused.values()).most_common()),
         ("not answered", found.unanswered),
         ("true duplicates found", f"{len(true)} of {possible} pairs"),
-        ("false duplicates", f"{len(found.pairs - true)} pairs"),
+        ("false duplicates", f"{len(found.pairs.keys() - true)} pairs"),
         ("captures per second", f"{total / found.seconds:.1f} ({found.seconds:.0f} s)"),
         (
             "1:1 beside the stream",
@@ -190,7 +202,7 @@ def main() -> None:
         found = run(arguments.faces, Path(folder), arguments.log, arguments.kill, not arguments.no_verify)
     report(found, arguments.faces)
     if arguments.save:
-        pairs = sorted(sorted(pair) for pair in found.pairs)
+        pairs = sorted(sorted(pair) for pair in found.certain)
         content = {"enrolled": sorted(found.enrolled), "refused": dict(sorted(found.refused.items())), "pairs": pairs}
         arguments.save.write_text(json.dumps(content, indent=1))
 

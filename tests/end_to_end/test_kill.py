@@ -1,6 +1,5 @@
 """`kill -9` of each service in mid-stream: one outcome each, the same people named, the state of a cold replay."""
 
-import json
 import shutil
 from pathlib import Path
 from uuid import uuid4
@@ -41,8 +40,10 @@ def test_killed_in_mid_stream_every_capture_has_one_outcome_and_the_same_people_
     assert found.unanswered == 0
     assert sorted(found.enrolled) == sorted(undisturbed.enrolled)
     assert found.refused == undisturbed.refused
-    assert found.pairs == undisturbed.pairs
-    assert undisturbed.pairs, json.dumps("nobody was recognised: nothing was tested")
+    assert found.certain == undisturbed.certain
+    assert undisturbed.certain, "nobody was recognised: nothing was tested"
+    # Nobody is named in one order that is a stranger, or scores otherwise, in another.
+    assert {s for pair, s in found.pairs.items() if undisturbed.pairs.get(pair, s) != s} == set()
     assert found.in_flight == 0
     assert found.accepted == found.outcomes
     assert found.digest == found.cold_digest != ""

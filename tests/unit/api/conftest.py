@@ -22,6 +22,7 @@ from services.api.tokens import SCOPES, mint
 from shared.log.memory import MemoryLog
 from shared.settings import Settings
 from shared.topics import TOPICS
+from tests.facts import comparator
 from tests.unit.api.fakes import FakePipeline
 
 
@@ -95,7 +96,7 @@ def api_over(log: MemoryLog, folder: Path, **settings: Any) -> Generator[Api]:
     given: dict[str, Any] = {"answer_timeout": 10.0, **settings}
     chosen = Settings(data=folder, log="memory:", **given)
     pipeline = FakePipeline(log)
-    with running(chosen, log, Registry(chosen.registry_url)) as desk:
+    with running(chosen, log, Registry(chosen.registry_url, comparator("fake", 32))) as desk:
         app = create_app(desk, verifier(chosen))
         pipeline.start()
         try:

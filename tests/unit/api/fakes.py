@@ -44,7 +44,7 @@ USABLE = Quality(88, {"eye_distance": 60.0})
 
 
 def _vector(picture: bytes) -> Vector:
-    return np.frombuffer(hashlib.sha256(picture).digest(), np.uint8).astype(np.float32)
+    return np.frombuffer(hashlib.sha256(picture).digest(), np.uint8).astype(np.float32) / np.float32(255)
 
 
 class FakePipeline:

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from shared.events import ServiceReported
 from shared.heartbeat import instance_of
 from shared.log import LogUnavailable
 from shared.log.memory import MemoryLog
-from shared.topics import Entry, Name
+from shared.performance import Performance
+from shared.topics import Entry, Name, entry
+from tests.facts import NOON
 from tests.unit.api.conftest import Api, api_over, encounter, until
 
 
@@ -91,3 +94,38 @@ def test_records_that_retention_took_are_no_lag(api: Api) -> None:
 
 def _probe() -> Entry:
     return Entry(Name.PROBES, b"", b"?")
+
+
+def test_what_the_model_cannot_deliver_is_told_and_keeps_nobody_from_being_ready(api: Api) -> None:
+    api.pipeline.paused.set()
+    short = Performance("duplicates", "ALL", 100_000, 30.0, 80.0, 0.938, 53.24)
+    enough = Performance("verification", "ALL", 1, 33.01, 33.01, 0.004, 53.24)
+    watched = Performance("identification", "opposition", 7, 20.0, 28.45, 0.04, 53.24)
+    report = ServiceReported("match", "match@other", NOON, True, expected=(enough, short, watched))
+    api.log.append([entry(report)])
+
+    def told() -> Any:
+        answer = api.client.get("/readyz")
+        return answer if answer.json()["notices"] else None
+
+    answer = until(told)
+
+    assert answer.status_code == 200
+    found = answer.json()
+    assert found["notices"][0] == (
+        "duplicate search among 100,000: threshold 80 dB, beyond the 53 dB measured; the model is expected to miss "
+        "94 % of pictures of one person"
+    )
+    assert "eyni models" in found["notices"][1]
+    assert len(found["notices"]) == 2
+    [match] = [s for s in found["services"]["match"] if s["instance"] == "match@other"]
+    assert match["expected"][1] == {
+        "operation": "duplicates",
+        "searched": 100_000,
+        "target": 30.0,
+        "threshold": 80.0,
+        "measuredTo": 53.24,
+        "extrapolated": True,
+        "expectedMisses": 0.938,
+    }
+    assert "opposition" not in answer.text

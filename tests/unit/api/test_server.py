@@ -17,10 +17,13 @@ import pytest
 from services.api import bootstrap
 from services.api.bootstrap import Front, listening
 from services.api.tokens import SCOPES, mint
+from shared.gallery_log import WrongModel
 from shared.log import LogUnavailable
+from shared.log.file import FileLog
 from shared.log.memory import MemoryLog
 from shared.settings import Settings
-from shared.topics import Name
+from shared.topics import TOPICS, Name, entry
+from tests.facts import enrolled, template
 from tests.unit.api.conftest import Api, api_over, encounter, new_log, until
 
 
@@ -298,3 +301,12 @@ def _status(url: str, headers: dict[str, str] | None = None) -> int:
         return httpx.get(url, headers=headers, timeout=5).status_code
     except httpx.TransportError:
         return 0
+
+
+def test_an_api_whose_log_is_another_models_gallery_does_not_start(tmp_path: Path) -> None:
+    log = FileLog(tmp_path / "log")
+    log.ensure(list(TOPICS.values()))
+    log.append([entry(enrolled(1, "ada", [template(1)]))])
+    log.close()
+    with pytest.raises(WrongModel, match="of model test-model"):
+        bootstrap.run(Settings(data=tmp_path, api_port=0), threading.Event())

@@ -6,20 +6,41 @@ import zlib
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from PIL import Image
 
+from services.enroll.extraction import extract
+from services.enroll.extractor import Extractor
+from services.enroll.frames import Orders, Ready
 from services.enroll.quality import Extracted, Limits
-from shared.biometrics import Defect, Quality, RetakeReason, Template
+from shared.biometrics import Defect, Quality, RetakeReason, Template, Vector
 from shared.events import CaptureReceived, Enrol, Purpose, Request, Sample
+from shared.model import Model
 from shared.settings import Settings
+from tests.models import default
 
 LIMITS = Limits.of(Settings(_env_file=None))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 PIXELS = 25_000_000
 HOPPER = (Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").read_bytes()
+
+
+@cache
+def extractor() -> Extractor:
+    """The default model's."""
+    return Extractor(default())
+
+
+def extracted(image: bytes, by: Extractor | None = None) -> Extracted:
+    return extract(image, by or extractor(), PIXELS, LIMITS)
+
+
+def orders(model: Model, *, memory: int = 2 * 2**30, seconds: float = 30.0, decoding: float = 3.0) -> Orders:
+    ready = Ready(model.id, model.manifest.dimension)
+    return Orders(ready, str(model.folder), PIXELS, memory, seconds, LIMITS, decoding)
 
 
 TURNS = {
@@ -71,6 +92,10 @@ def template(number: int) -> Template:
 
 def usable(number: int) -> Extracted:
     return Extracted(template(number), Quality(80))
+
+
+def open_gate(vector: Vector) -> str | None:
+    return None
 
 
 REFUSED = Extracted(None, Quality(0, {}, (Defect(RetakeReason.NO_FACE, "No face."),)))

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.enroll.enrollment import SAMPLES, conclude, objection, samples_of
+from services.enroll.enrollment import SAMPLES, conclude, gated, objection, samples_of
 from services.enroll.quality import Extracted
+from shared.biometrics import Quality, RetakeReason
 from shared.envelope import encode
 from shared.events import (
     CaptureReceived,
@@ -18,7 +19,23 @@ from shared.events import (
     Refused,
     Verify,
 )
-from tests.unit.enroll.making import REFUSED, capture, enrol, template, usable
+from tests.unit.enroll.making import REFUSED, capture, enrol, open_gate, template, usable
+
+
+def test_a_gated_sample_keeps_its_measures_and_loses_its_template_and_its_score() -> None:
+    sample = Extracted(template(1), Quality(80, {"yaw": 0.1}))
+    refused = gated(sample, lambda vector: f"lies at {vector[0]}")
+    assert (refused.template, refused.quality.score, refused.quality.measures) == (None, 0, {"yaw": 0.1})
+    (defect,) = refused.quality.defects
+    assert defect.reason is RetakeReason.NOT_A_FACE
+    assert (defect.measured, defect.limit) == (None, None)
+    assert not any(character.isdigit() for character in defect.advice), "no number of a template in it"
+
+
+def test_the_gate_lets_faces_and_refusals_pass_as_they_are() -> None:
+    assert gated(usable(1), open_gate) == usable(1)
+    assert gated(REFUSED, lambda _: "never asked") == REFUSED
+
 
 QUESTIONS = [Verify("main", "person"), Identify("main", 5)]
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter
 
-from services.enroll import faces
-from services.enroll.extraction import extract
 from services.enroll.quality import Extracted
 from shared.biometrics import RetakeReason, Template
-from tests.unit.enroll.making import HOPPER, LIMITS, PIXELS, TURNS, encoded, hopper
+from tests.models import default
+from tests.unit.enroll import making
+from tests.unit.enroll.making import HOPPER, TURNS, encoded, hopper
 
 
 def extracted(image: Image.Image | bytes) -> Extracted:
-    return extract(image if isinstance(image, bytes) else encoded(image), PIXELS, LIMITS)
+    return making.extracted(image if isinstance(image, bytes) else encoded(image))
 
 
 def reasons(image: Image.Image | bytes) -> list[RetakeReason]:
@@ -36,8 +36,8 @@ def distance(image: Image.Image | bytes, known: Template) -> float:
 
 
 def test_a_good_portrait_gives_a_template_of_the_model(known: Template) -> None:
-    assert known.model == faces.MODEL
-    assert known.vector.shape == (faces.DIMENSION,)
+    assert known.model == default().id
+    assert known.vector.shape == (128,)
     assert known.vector.dtype == np.float32
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from services.enroll.extraction import extract
-from tests.unit.enroll.making import LIMITS, PIXELS
+from services.enroll.extractor import Extractor
+from tests.models import edgeface
+from tests.unit.enroll.making import extracted, extractor
 
 ODD = Path(__file__).resolve().parents[4] / "shared" / "faces" / "odd"
 
@@ -23,9 +24,14 @@ WANTED = {
 }
 
 
+@pytest.fixture(scope="module", params=["dlib", "YuNet"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+    return extractor() if request.param == "dlib" else Extractor(edgeface(tmp_path_factory.mktemp("models")))
+
+
 @pytest.mark.parametrize("name", WANTED)
-def test_an_odd_capture_gets_its_sensible_answer(name: str) -> None:
-    result = extract((ODD / name).read_bytes(), PIXELS, LIMITS)
+def test_an_odd_capture_gets_its_sensible_answer_with_either_detector(name: str, either: Extractor) -> None:
+    result = extracted((ODD / name).read_bytes(), either)
     first = result.quality.defects[0].reason.value if result.quality.defects else "usable"
     assert first == WANTED[name]
     assert (result.template is None) == (first != "usable")

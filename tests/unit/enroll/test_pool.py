@@ -1,35 +1,41 @@
 """Real worker processes: what they answer, what they survive, and what survives them. Each start takes some 2 s."""
 
 import os
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from services.enroll.extraction import extract
-from services.enroll.frames import Orders
+from services.enroll.extractor import Extractor
+from services.enroll.frames import GREETING, Ready
 from services.enroll.pool import CannotStart, Pool
 from services.enroll.quality import Extracted
 from shared.biometrics import RetakeReason
-from tests.unit.enroll.making import HOPPER, LIMITS, PIXELS, encoded, hopper, lying_jpeg, png_of_zeros
+from shared.model import Model, ModelRefused
+from tests import models
+from tests.unit.enroll.making import HOPPER, encoded, extracted, hopper, lying_jpeg, orders, png_of_zeros
 from tests.unit.enroll.test_decoding import FOREIGN, MODES
 
-ORDERS = Orders(PIXELS, 2 * 2**30, 30.0, LIMITS)
+MODEL = models.default()
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="worker processes need a POSIX system")
 
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
-    with closing(Pool(1, ORDERS)) as pool:
+    with closing(Pool(1, orders(MODEL))) as pool:
         yield pool
 
 
@@ -42,7 +48,7 @@ def reasons(extracted: Extracted) -> list[RetakeReason]:
 
 
 def test_a_worker_gives_the_template_that_this_process_would(pool: Pool) -> None:
-    assert result(pool.submit(HOPPER)) == extract(HOPPER, PIXELS, LIMITS)
+    assert result(pool.submit(HOPPER)) == extracted(HOPPER)
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -98,14 +104,14 @@ def test_a_sample_that_ends_every_worker_is_refused_and_the_next_is_served(pool:
 
 
 def test_a_sample_over_the_time_limit_is_too_costly_and_its_worker_replaced() -> None:
-    with closing(Pool(1, Orders(PIXELS, 2 * 2**30, 0.005, LIMITS))) as pool:
+    with closing(Pool(1, orders(MODEL, seconds=0.005))) as pool:
         before = pool.pids
         assert reasons(result(pool.submit(HOPPER))) == [RetakeReason.TOO_COSTLY]
         assert pool.pids.isdisjoint(before)
 
 
 def test_a_picture_that_keeps_its_decoder_busy_is_too_costly_long_before_the_time_limit() -> None:
-    with closing(Pool(1, Orders(PIXELS, 2 * 2**30, 60.0, LIMITS, decode_limit=0.1))) as pool:
+    with closing(Pool(1, orders(MODEL, seconds=60.0, decoding=0.1))) as pool:
         before = pool.pids
         assert result(pool.submit(HOPPER)).template is not None, "the search for faces is not decoding"
         assert pool.pids == before
@@ -117,7 +123,7 @@ def test_a_picture_that_keeps_its_decoder_busy_is_too_costly_long_before_the_tim
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_a_sample_over_the_memory_limit_is_too_costly_and_its_worker_lives() -> None:
-    with closing(Pool(1, Orders(PIXELS, 32 * 2**20, 30.0, LIMITS))) as pool:
+    with closing(Pool(1, orders(MODEL, memory=32 * 2**20))) as pool:
         before = pool.pids
         assert reasons(result(pool.submit(png_of_zeros(5_000, 4_900)))) == [RetakeReason.TOO_COSTLY]
         assert result(pool.submit(HOPPER)).template is not None
@@ -126,13 +132,56 @@ def test_a_sample_over_the_memory_limit_is_too_costly_and_its_worker_lives() -> 
 
 def test_a_worker_that_cannot_start_says_why() -> None:
     with pytest.raises(CannotStart, match="did not start"):
-        Pool(1, Orders(PIXELS, 1, 30.0, LIMITS))
+        Pool(1, orders(MODEL, memory=1))
+
+
+MODELS: dict[str, Callable[[Path], Model]] = {
+    "EdgeFace-XS by YuNet": models.edgeface,
+    "dlib and y1, mirrored": lambda folder: models.dlib_and_y1(folder, "mirrored-concatenated"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_worker_needs_no_file_of_its_model_once_it_is_warm(name: str, tmp_path: Path) -> None:
+    model = MODELS[name](tmp_path)
+    wanted = extracted(HOPPER, Extractor(model))
+    with closing(Pool(1, orders(model))) as pool:
+        shutil.rmtree(model.folder)
+        assert result(pool.submit(HOPPER)) == wanted
+    assert wanted.template is not None
+
+
+def test_a_worker_that_finds_its_model_refused_says_so_and_ends(tmp_path: Path) -> None:
+    model = models.y1(tmp_path)
+    (model.folder / models.Y1).write_bytes(b"something else")
+    with pytest.raises(ModelRefused, match="its SHA-256 is"):
+        Pool(1, orders(model))
+
+
+def test_a_worker_does_not_start_with_another_model_than_its_parent_has_seen(tmp_path: Path) -> None:
+    seen = replace(orders(MODEL), folder=str(models.y1(tmp_path).folder))
+    with pytest.raises(ModelRefused, match=f"holds model mobilefacenet-y1-.* now, and {MODEL.id} was started"):
+        Pool(1, seen)
+
+
+def test_a_worker_that_claims_another_model_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    impostor = tmp_path / "python"
+    greeting = GREETING.dump_json(Ready("another", 128))
+    impostor.write_text(
+        f"#!{sys.executable}\nimport sys, time\n"
+        f"sys.stdout.buffer.write({struct.pack('>I', len(greeting)) + greeting!r})\n"
+        "sys.stdout.flush()\ntime.sleep(60)\n"
+    )
+    impostor.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(impostor))
+    with pytest.raises(CannotStart, match=f"came up with model another, not {MODEL.id}"):
+        Pool(1, orders(MODEL))
 
 
 def test_workers_are_gone_when_their_parent_is_killed() -> None:
     code = (
-        "import time; from services.enroll.pool import Pool; from tests.unit.enroll.test_pool import ORDERS\n"
-        "pool = Pool(1, ORDERS); print(*pool.pids, flush=True); time.sleep(60)"
+        "import time; from services.enroll.pool import Pool; from tests.unit.enroll.test_pool import MODEL, orders\n"
+        "pool = Pool(1, orders(MODEL)); print(*pool.pids, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     with parent:

@@ -3,16 +3,18 @@
 import threading
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from services.enroll.worker import Worker, lags
 from shared import metrics
+from shared.biometrics import RetakeReason, Vector
 from shared.envelope import decode
-from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled
+from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled, Refused
 from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Group, Name, entry
-from tests.unit.enroll.making import PretendExtractor, capture, enrol
+from tests.unit.enroll.making import PretendExtractor, capture, enrol, open_gate, template
 
 
 class ShakyLog(MemoryLog):
@@ -41,7 +43,7 @@ def extractor() -> PretendExtractor:
 
 @pytest.fixture
 def worker(log: ShakyLog, extractor: PretendExtractor) -> Worker:
-    return Worker(log, extractor)
+    return Worker(log, extractor, open_gate)
 
 
 def send(log: ShakyLog, *captures: CaptureReceived, urgent: bool = False) -> None:
@@ -85,6 +87,25 @@ def test_a_refused_capture_is_decided(log: ShakyLog, extractor: PretendExtractor
     assert isinstance(events(log, Name.DECISIONS)[0], Decided)
 
 
+def test_a_template_that_no_face_gives_is_refused_whatever_the_worker_process_said(
+    log: ShakyLog, extractor: PretendExtractor
+) -> None:
+    def gate(vector: Vector) -> str | None:
+        return "is nearer to everybody than anybody" if np.array_equal(vector, template(7).vector) else None
+
+    worker = Worker(log, extractor, gate)
+    send(log, capture("r", b"7"))
+    worker.run_once()
+    extractor.answer(0)
+    assert worker.run_once() == 1
+    assert values(log, Name.GALLERY) == []
+    (event,) = events(log, Name.DECISIONS)
+    assert isinstance(event, Decided)
+    assert isinstance(event.outcome, Refused)
+    assert [d.reason for quality in event.outcome.qualities for d in quality.defects] == [RetakeReason.NOT_A_FACE]
+    worker.close()
+
+
 def test_nothing_is_committed_before_its_outcome_is_on_the_log(
     log: ShakyLog, extractor: PretendExtractor, worker: Worker
 ) -> None:
@@ -117,7 +138,7 @@ def test_a_crash_before_the_commit_repeats_the_same_bytes(log: ShakyLog) -> None
     send(log, capture("r", b"1", b"bad"))
     for crashes in (True, False):
         extractor = PretendExtractor()
-        worker = Worker(log, extractor)
+        worker = Worker(log, extractor, open_gate)
         worker.run_once()
         extractor.answer(1)
         extractor.answer(0)
@@ -226,7 +247,7 @@ def test_captures_that_expired_unread_are_passed_over_told_and_counted(
     (partition,) = (p for p, span in log.spans(lane).items() if span.end)
     log.expire(lane, partition, 4)
     before = expired(lane)
-    worker = Worker(log, extractor)
+    worker = Worker(log, extractor, open_gate)
 
     worker.run_once()
     worker.run_once()
@@ -253,7 +274,7 @@ def test_captures_that_expire_while_the_loop_waits_for_one_do_not_end_it(
 def test_a_gap_that_is_no_expiry_ends_the_loop(log: ShakyLog, extractor: PretendExtractor) -> None:
     log.mark(Group.ENROLL, Name.CAPTURES_BULK, {0: 100})
     with pytest.raises(LogGap):
-        Worker(log, extractor).run_once()
+        Worker(log, extractor, open_gate).run_once()
 
 
 def test_the_loop_goes_on_when_the_log_comes_back(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:

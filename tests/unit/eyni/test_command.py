@@ -22,6 +22,9 @@ COMMANDS = [
     "station",
     "verify",
     "identify",
+    "models",
+    "calibrate",
+    "evaluate",
     "status",
     "token",
     "topics",
@@ -66,9 +69,9 @@ def test_a_wrong_setting_is_a_wrong_use_and_is_named(eyni: CliRunner, monkeypatc
 
 def test_an_option_goes_before_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EYNI_API_PORT", "1")
-    monkeypatch.setenv("EYNI_SEARCH_DISTANCE", "0.3")
+    monkeypatch.setenv("EYNI_DUPLICATE_TARGET", "20")
     settings = load(port=2)
-    assert (settings.api_port, settings.search_distance) == (2, 0.3)
+    assert (settings.api_port, settings.duplicate_target) == (2, 20)
 
 
 @pytest.mark.parametrize("command", ["up", "topics"])

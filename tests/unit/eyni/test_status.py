@@ -1,14 +1,28 @@
 """What `eyni status` reads off the log and the metrics, and the advice it gives."""
 
+import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
+from rich.console import Console
 
-from services.eyni.status import Look, advice, latencies, look, quantile, reports
+from services.eyni.status import (
+    Look,
+    advice,
+    as_json,
+    drawn,
+    latencies,
+    look,
+    notices,
+    quantile,
+    reports,
+)
 from shared.events import ServiceReported
 from shared.log.memory import MemoryLog
+from shared.performance import Performance
 from shared.topics import TOPICS, Entry, Group, Name, entry
 
 METRICS = """\
@@ -87,6 +101,34 @@ def seen(log: MemoryLog, *entries: Entry) -> Look:
 
 def test_all_well_wants_no_advice(log: MemoryLog) -> None:
     assert advice(seen(log, report("enroll", 1), report("match", 1), report("api", 1))) == []
+
+
+def expecting(misses: float) -> Entry:
+    short = Performance("duplicates", "ALL", 100_000, 30.0, 80.0, misses, 53.24)
+    at = datetime.now(UTC)
+    return entry(ServiceReported("match", "match@here:1", at, True, expected=(short,)))
+
+
+def test_what_the_model_cannot_deliver_is_a_notice_and_no_advice(log: MemoryLog) -> None:
+    now = seen(log, report("enroll", 1), expecting(0.938), report("api", 1))
+    said = notices(now)
+    assert said[0].startswith("duplicate search among 100,000: threshold 80 dB, beyond the 53 dB measured")
+    assert "94 %" in said[0]
+    assert "What to do" in said[1]
+    assert advice(now) == []
+    told = json.loads(as_json(now))
+    assert told["notices"] == said
+    assert told["expected"][0]["extrapolated"] is True
+    assert told["advice"] == []
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(drawn(now))
+    assert "80.0 dB (extrapolated)" in console.export_text()
+
+
+def test_what_the_model_delivers_is_shown_without_a_notice(log: MemoryLog) -> None:
+    now = seen(log, report("enroll", 1), expecting(0.004), report("api", 1))
+    assert notices(now) == []
+    assert json.loads(as_json(now))["expected"][0]["misses"] == 0.004
 
 
 def test_a_service_that_is_silent_is_to_be_started(log: MemoryLog) -> None:

@@ -1,4 +1,4 @@
-"""What the matcher decides, on templates whose distances are known."""
+"""What the matcher decides, on templates whose distances, and so whose scores, are known (tests.facts.calibration)."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.match.gallery import Gallery
-from services.match.matching import Matcher, Policy
-from shared.biometrics import Template
+from services.match.matching import Matcher
+from services.match.policy import Policy
+from shared.biometrics import Vector
+from shared.calibration import Comparator, search_threshold
 from shared.envelope import encode
 from shared.events import (
     Changed,
@@ -33,13 +35,21 @@ from shared.events import (
     Unknown,
     Verified,
 )
-from tests.facts import enrolled, identify, request, template, verify
+from tests.facts import a_cohort, calibration, comparator, enrolled, identify, request, template, verify
 
-POLICY = Policy(search_distance=0.4, verify_distance=0.5, candidate_cap=5)
+POLICY = Policy(candidate_cap=5)
 
 
-def matcher() -> Matcher:
-    return Matcher(Gallery(), POLICY)
+def matcher(compares: Comparator | None = None) -> Matcher:
+    return Matcher(Gallery(compares or comparator()), POLICY)
+
+
+def normalised() -> Comparator:
+    """With a cohort, and a table moved to where its comparisons are."""
+    made = calibration(cohort=a_cohort(1))
+    some = np.stack([template(n).vector for n in range(20)])
+    moved = 2 * float(Comparator(made).prepare(some).nearness.mean())
+    return Comparator(made.model_copy(update={"table": tuple((s + moved, db) for s, db in made.table)}))
 
 
 def fold(m: Matcher, *events: GalleryEvent) -> Sequence[Decided]:
@@ -164,16 +174,25 @@ def test_replacing_an_encounter_that_is_not_there_is_unknown() -> None:
     assert isinstance(fold(matcher(), enrolled(1, "ada", [template(1)], replaces=True))[0].outcome, Unknown)
 
 
-def test_verification_takes_the_best_of_all_active_references_of_the_person() -> None:
+def test_verification_compares_with_all_active_references_of_the_person_as_one() -> None:
     m = matcher()
-    fold(m, enrolled(1, "ada", [template(1), template(7)]), enrolled(2, "ada", [template(2)], encounter_id="2"))
-    for person in (1, 7, 2):
-        outcome = m.answer(verify(person * 10, "ada", template(person, 0.1))).outcome
-        assert isinstance(outcome, Verified)
-        assert outcome.match
-        assert outcome.score is not None
-    fold(m, EncounterActivated(request(5), "ada", "2", False))
-    assert m.answer(verify(6, "ada", template(2))).outcome == Verified(False)
+    fold(
+        m,
+        enrolled(1, "ada", [template(1, 0.3, seed=1), template(1, 0.3, seed=2)]),
+        enrolled(2, "ada", [template(1, 0.3, seed=3)], encounter_id="2"),
+        enrolled(3, "ada", [template(9)], encounter_id="3", active=False),
+        enrolled(4, "bob", [template(1, 0.3, seed=3)]),
+    )
+    three, one = (m.answer(verify(n, who, template(1))).outcome for n, who in ((10, "ada"), (11, "bob")))
+    assert isinstance(three, Verified)
+    assert isinstance(one, Verified)
+    assert three.score is not None
+    assert one.score is not None
+    assert three.score > one.score + 5
+    assert m.answer(verify(12, "ada", template(9))).outcome == Verified(False)
+    fold(m, EncounterActivated(request(5), "ada", "3", True), EncounterActivated(request(6), "ada", "1", False))
+    fold(m, EncounterActivated(request(7), "ada", "2", False))
+    assert m.answer(verify(13, "ada", template(1))).outcome == Verified(False)
 
 
 def test_nobody_is_verified_against_or_searched_with_inactive_encounters_only_and_the_answer_says_so() -> None:
@@ -222,6 +241,19 @@ def test_a_replacement_that_takes_back_a_change_of_status_or_galleries_is_no_rep
     [encounter] = m.gallery.encounters_of("ada")
     assert (encounter.active, encounter.galleries) == (True, ("all-of-us",))
     assert isinstance(fold(m, enrolled(5, "ada", [template(1)], digest="body", replaces=True))[0].outcome, Repeated)
+
+
+def test_a_score_beyond_what_was_measured_is_marked() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]))
+    for wobble, score, beyond in ((0.1, 98, True), (0.52, 45.92, False)):
+        outcome = m.answer(verify(2, "ada", template(1, wobble))).outcome
+        assert isinstance(outcome, Verified)
+        assert outcome.score == pytest.approx(score)
+        assert outcome.extrapolated == beyond
+        found = m.answer(identify(3, template(1, wobble))).outcome
+        assert isinstance(found, Identified)
+        assert [c.extrapolated for c in found.candidates] == [beyond]
 
 
 def test_a_verification_that_fails_gives_no_score() -> None:
@@ -318,8 +350,12 @@ def events_of(script: Sequence[tuple[str, int, int, int]]) -> list[GalleryEvent]
     for n, (what, a, b, c) in enumerate(script):
         match what:
             case "enrol":
-                face = template(a, 0.015 * c, seed=c)
-                events.append(enrolled(n, f"p{a}-{b}", [face], encounter_id=str(b % 2), galleries=[f"g{c % 2}", "g"]))
+                faces = [template(a, 0.015 * c, seed=c + k) for k in range(1 + (c % 5 == 0))]
+                galleries = [f"g{c % 2}", "g"]
+                again = c % 7 == 3
+                events.append(
+                    enrolled(n, f"p{a}-{b}", faces, encounter_id=str(b % 2), galleries=galleries, replaces=again)
+                )
             case "remove":
                 events.append(EncounterRemoved(request(n), f"p{a}-{b}", str(b % 2)))
             case "deactivate":
@@ -332,13 +368,14 @@ def events_of(script: Sequence[tuple[str, int, int, int]]) -> list[GalleryEvent]
     return events
 
 
-@given(some_events, st.lists(st.integers(1, 7), min_size=1, max_size=10))
+@pytest.mark.parametrize("compares", [comparator(), normalised()], ids=["plain", "normalised"])
+@given(script=some_events, cuts=st.lists(st.integers(1, 7), min_size=1, max_size=10))
 @settings(max_examples=60, deadline=None)
 def test_decisions_and_state_do_not_depend_on_how_the_log_is_cut_into_batches_i3(
-    script: Sequence[tuple[str, int, int, int]], cuts: Sequence[int]
+    compares: Comparator, script: Sequence[tuple[str, int, int, int]], cuts: Sequence[int]
 ) -> None:
     events = list(enumerate(events_of(script)))
-    one_by_one, in_batches = matcher(), matcher()
+    one_by_one, in_batches = matcher(compares), matcher(compares)
     expected = [d for event in events for d in one_by_one.fold([event])]
     found: list[Decided] = []
     at = turn = 0
@@ -352,31 +389,37 @@ def test_decisions_and_state_do_not_depend_on_how_the_log_is_cut_into_batches_i3
 
 @given(some_events)
 @settings(max_examples=60, deadline=None)
-def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_i2(
+def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_enough_at_that_size_i2(
     script: Sequence[tuple[str, int, int, int]],
 ) -> None:
     m = matcher()
-    present: dict[tuple[str, str], tuple[Template, set[str], bool]] = {}
+    compares = m.comparator
+    present: list[tuple[tuple[str, Vector, float], set[str]]] = []
     for offset, event in enumerate(events_of(script)):
         decided = m.fold([(offset, event)])
         if decided and isinstance(decided[0].outcome, Enrolled):
             outcome = decided[0].outcome
             assert isinstance(event, ReferenceEnrolled)
-            probe, galleries = event.templates[0], set(event.enrol.galleries)
+            probe = np.mean([t.vector.astype(np.float64) for t in event.templates], axis=0)
+            spread = float(np.mean([((t.vector - probe) ** 2).sum() for t in event.templates]))
+            galleries = set(event.enrol.galleries)
+            searched = [known for known, filed in present if filed & galleries]
+            assert decided[0].gallery_count == len(searched)
+            threshold = search_threshold(30, len(searched))
             truth = {
                 person
-                for (person, _), (reference, filed, active) in present.items()
-                if active
-                and person != outcome.person_id
-                and filed & galleries
-                and np.linalg.norm(probe.vector.astype(np.float64) - reference.vector.astype(np.float64)) < 0.4
+                for person, reference, nearness in searched
+                if person != outcome.person_id
+                and compares.score(nearness - spread / 2 - float(((probe - reference) ** 2).sum())).db >= threshold
             }
             assert outcome.total_candidates == len(truth)
             assert {c.person_id for c in outcome.candidates} <= truth
             assert len({c.person_id for c in outcome.candidates}) == min(len(truth), POLICY.candidate_cap)
-        present = {
-            e.key: (m.gallery.templates_of([e])[0], set(e.galleries), e.active)
+        present = [
+            ((e.key.person_id, reference.vectors[0], float(reference.nearness[0])), set(e.galleries))
             for a in range(6)
             for b in range(5)
             for e in m.gallery.encounters_of(f"p{a}-{b}")
-        }
+            if e.active
+            for reference in [m.gallery.references_of([e])]
+        ]

@@ -1,24 +1,32 @@
 """A snapshot is used whole and unharmed, or not at all, and the reason for refusing it is named (I5, R15, R19-R21)."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.match import snapshot as module
+from services.match.bootstrap import recover
 from services.match.gallery import Gallery
-from services.match.matching import Matcher, Policy
+from services.match.matching import Matcher
+from services.match.policy import Policy
 from services.match.snapshot import SnapshotRefused, Snapshots
+from shared.calibration import Calibration, Comparator, Prepared
 from shared.events import EncounterRemoved, GalleryEvent, PersonsMerged
-from tests.facts import enrolled, request, template
+from shared.log.memory import MemoryLog
+from shared.topics import TOPICS, entry
+from tests.facts import a_cohort, calibration, comparator, enrolled, request, template
 
 LOG = "the-log"
 
 
 def some_gallery(events: int = 6) -> Gallery:
-    matcher = Matcher(Gallery(), Policy(0.4, 0.5, 5))
+    matcher = Matcher(Gallery(comparator()), Policy())
     facts: list[GalleryEvent] = [
         enrolled(0, "ada", [template(1), template(2)]),
         enrolled(1, "bob", [template(3)], galleries=["left-empty"]),
@@ -35,19 +43,22 @@ def some_gallery(events: int = 6) -> Gallery:
 def test_what_is_loaded_is_what_was_written_and_goes_on_in_the_same_way(tmp_path: Path) -> None:
     gallery = some_gallery()
     snapshots = Snapshots(tmp_path / "s")
-    loaded = snapshots.load(snapshots.write(gallery.view(), LOG), LOG, end=100)
+    loaded = snapshots.load(snapshots.write(gallery.view(), LOG), LOG, end=100, comparator=comparator())
     assert loaded.view().digest() == gallery.view().digest()
     assert loaded.rows < gallery.rows  # dead rows are left behind
     assert loaded.knows_gallery("left-empty")
     merge = [(6, PersonsMerged(request(6), "dan", "ada"))]
     for each in (loaded, gallery):
-        Matcher(each, Policy(0.4, 0.5, 5)).fold(merge)
+        Matcher(each, Policy()).fold(merge)
     assert loaded.view().digest() == gallery.view().digest()
 
 
 def test_an_empty_gallery_has_a_snapshot_too(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path)
-    assert len(snapshots.load(snapshots.write(Gallery().view(), LOG), LOG, end=0)) == 0
+    assert (
+        len(snapshots.load(snapshots.write(Gallery(comparator()).view(), LOG), LOG, end=0, comparator=comparator()))
+        == 0
+    )
 
 
 def test_the_newest_two_generations_are_kept(tmp_path: Path) -> None:
@@ -65,9 +76,9 @@ def test_every_flipped_byte_of_every_file_is_detected_and_its_file_named(tmp_pat
         for at in range(0, len(whole), 1 if path.name == "manifest.json" else 7):
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
             with pytest.raises(SnapshotRefused, match=path.name):
-                snapshots.load(generation, LOG, end=100)
+                snapshots.load(generation, LOG, end=100, comparator=comparator())
         path.write_bytes(whole)
-    snapshots.load(generation, LOG, end=100)
+    snapshots.load(generation, LOG, end=100, comparator=comparator())
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -82,7 +93,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("file", ["vectors.f32", "encounters.jsonl", "applied.bin"])
+@pytest.mark.parametrize("file", ["vectors.f32", "nearness.f64", "encounters.jsonl", "applied.bin"])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path, file: str, damage: str) -> None:
     snapshots = Snapshots(tmp_path)
@@ -91,28 +102,83 @@ def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path, file: str, da
     harm, reason = DAMAGES[damage]
     harm(generation / file)
     with pytest.raises(SnapshotRefused, match=f"{file}.*({reason})"):
-        snapshots.load(generation, LOG, end=100)
+        snapshots.load(generation, LOG, end=100, comparator=comparator())
 
 
 def test_a_foreign_snapshot_is_refused_with_the_reason(tmp_path: Path) -> None:
     snapshots = Snapshots(tmp_path)
     generation = snapshots.write(some_gallery().view(), LOG)
     with pytest.raises(SnapshotRefused, match="another log"):
-        snapshots.load(generation, "another", end=100)
+        snapshots.load(generation, "another", end=100, comparator=comparator())
     with pytest.raises(SnapshotRefused, match="beyond the log's end, 5"):
-        snapshots.load(generation, LOG, end=5)
+        snapshots.load(generation, LOG, end=5, comparator=comparator())
 
 
 def test_a_later_format_is_refused_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = Snapshots(tmp_path)
-    monkeypatch.setattr(module, "FORMAT", 2)
+    monkeypatch.setattr(module, "FORMAT", 3)
     generation = snapshots.write(some_gallery().view(), LOG)
     monkeypatch.undo()
-    with pytest.raises(SnapshotRefused, match="format 2; this version reads 1"):
-        snapshots.load(generation, LOG, end=100)
+    with pytest.raises(SnapshotRefused, match="format 3; this version reads 2"):
+        snapshots.load(generation, LOG, end=100, comparator=comparator())
 
 
-@pytest.mark.parametrize("operation", range(1, 12))
+FIRST_FORMAT = (
+    b'{"format":1,"log":"the-log","position":1,"model":"test-model","dimension":16,"encounters":1,"rows":1,'
+    b'"galleries":["all-of-us"],"state":"00","files":{"vectors.f32":[64,"00"]}}'
+)
+"""A manifest as Eyni wrote it before scores were calibrated."""
+
+
+def test_a_snapshot_from_before_calibration_is_refused_and_the_log_replayed(tmp_path: Path) -> None:
+    generation = tmp_path / f"{1:020d}"
+    generation.mkdir()
+    seal = hashlib.sha256(FIRST_FORMAT).hexdigest().encode()
+    (generation / "manifest.json").write_bytes(FIRST_FORMAT + b"\n" + seal + b"\n")
+    snapshots = Snapshots(tmp_path)
+    with pytest.raises(SnapshotRefused, match="format 1; this version reads 2"):
+        snapshots.load(generation, LOG, end=100, comparator=comparator())
+
+    log = MemoryLog()
+    log.ensure(list(TOPICS.values()))
+    log.append([entry(enrolled(1, "ada", [template(1)]))])
+    recovered = recover(log, snapshots, comparator())
+
+    assert recovered.position == 0
+    assert [p.name for p in tmp_path.iterdir()] == [f"{1:020d}.refused"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (calibration().model_copy(update={"unit": True}), "another calibration of test-model"),
+        (calibration().model_copy(update={"provenance": {"data": "other"}}), "another calibration of test-model"),
+        (calibration("other-model"), "of model test-model; in use is other-model"),
+        (calibration(dimension=17), "of model"),
+    ],
+)
+def test_what_another_calibration_made_is_refused(tmp_path: Path, changed: Calibration, reason: str) -> None:
+    snapshots = Snapshots(tmp_path)
+    generation = snapshots.write(some_gallery().view(), LOG)
+    with pytest.raises(SnapshotRefused, match=reason):
+        snapshots.load(generation, LOG, end=100, comparator=Comparator(changed))
+
+
+def test_how_near_strangers_come_is_state_and_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    normalised = Comparator(calibration(cohort=a_cohort(1)))
+    gallery = Gallery(normalised)
+    facts = [enrolled(n, f"p{n}", [template(n), template(n, 0.2)]) for n in range(9)]
+    Matcher(gallery, Policy()).fold(list(enumerate(facts)))
+    snapshots = Snapshots(tmp_path)
+    loaded = snapshots.load(snapshots.write(gallery.view(), LOG), LOG, end=9, comparator=normalised)
+    assert loaded.view().references.nearness.tolist() == gallery.view().references.nearness.tolist()
+    assert len(set(loaded.view().references.nearness.tolist())) == 9
+    view = gallery.view()
+    moved = Prepared(view.references.vectors, np.nextafter(view.references.nearness, 1))
+    assert replace(view, references=moved).digest() != view.digest()
+
+
+@pytest.mark.parametrize("operation", range(1, 14))
 def test_a_disk_that_fails_at_any_operation_leaves_the_older_generation_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: int
 ) -> None:
@@ -135,7 +201,7 @@ def test_a_disk_that_fails_at_any_operation_leaves_the_older_generation_whole(
     with pytest.raises(OSError, match="No space left"):
         snapshots.write(some_gallery(6).view(), LOG)
     monkeypatch.undo()
-    valid = [g for g in snapshots.generations() if snapshots.load(g, LOG, end=100)]
+    valid = [g for g in snapshots.generations() if snapshots.load(g, LOG, end=100, comparator=comparator())]
     # After the rename only the folder's own fsync is left to fail: then the new generation may be there, whole.
     assert older in valid
     assert not list(tmp_path.glob("*.writing"))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from services.match.bootstrap import recover, replay
 from services.match.gallery import Gallery
-from services.match.matching import Matcher, Policy
+from services.match.matching import Matcher
+from services.match.policy import Policy
 from services.match.snapshot import Snapshots
 from services.match.worker import Worker
 from shared.biometrics import Template
@@ -29,9 +30,9 @@ from shared.events import (
 from shared.log import LogGap, LogUnavailable, Position, Span
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Name, entry
-from tests.facts import enrolled, identify, request, template, verify
+from tests.facts import comparator, enrolled, identify, request, template, verify
 
-POLICY = Policy(0.4, 0.5, 10)
+POLICY = Policy(candidate_cap=10)
 
 
 def a_log() -> MemoryLog:
@@ -41,7 +42,7 @@ def a_log() -> MemoryLog:
 
 
 def a_worker(log: MemoryLog, snapshots: Snapshots | None = None) -> Worker:
-    gallery = recover(log, snapshots) if snapshots else Gallery()
+    gallery = recover(log, snapshots, comparator()) if snapshots else Gallery(comparator())
     return Worker(log, Matcher(gallery, POLICY), snapshots, snapshot_seconds=3600)
 
 
@@ -83,14 +84,14 @@ def test_a_probe_is_answered_from_everything_that_was_on_the_log_before_it() -> 
 
 def test_a_matcher_that_is_still_replaying_answers_nothing() -> None:
     log = a_log()
-    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(3)), verify(9, "p2", template(2)))
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(300)), verify("v", "p2", template(2)))
     worker = a_worker(log)
     assert not worker.ready
     worker.run_once(0)
-    assert "r-9" not in decisions(log)
+    assert "r-v" not in decisions(log)
     drain(worker)
     assert worker.ready
-    assert "r-9" in decisions(log)
+    assert "r-v" in decisions(log)
 
 
 def test_a_restart_appends_no_decision_a_second_time_and_a_lost_mark_only_repeats_bytes() -> None:
@@ -114,11 +115,13 @@ def _without_members(log: MemoryLog) -> MemoryLog:
 @pytest.mark.parametrize(
     ("poison", "reason"),
     [
+        (encode(enrolled(5, "ada", [Template("test-model", np.zeros(16, np.float32))])), "length that no face has"),
+        (encode(enrolled(5, "ada", [template(1), Template("another-model", template(1).vector)])), "another-model"),
         (b"\x00\xff", "not a JSON object"),
         (b"{}", "specversion"),
         (encode(enrolled(5, "ada", [])), "no template"),
         (encode(enrolled(5, "ada", [Template("another-model", template(1).vector)])), "another-model"),
-        (encode(enrolled(5, "ada", [Template("test-model", np.ones(3, np.float32))])), "3 floats"),
+        (encode(enrolled(5, "ada", [Template("test-model", np.ones(3, np.float32))])), "not 16 numbers"),
         (encode(verify(5, "ada", template(1))), "has no place"),
         (encode(enrolled(5, "ada", [template(1)])).replace(b".v1", b".v2"), "version '2'"),
         (encode(enrolled(5, "ada", [template(1)])).replace(b'"keyid":null', b'"keyid":"k1"'), "key"),
@@ -157,11 +160,11 @@ def test_a_log_that_lost_its_beginning_is_refused_instead_of_searched_with_a_hol
     drain(worker)
     worker.close()
     log.expire(Name.GALLERY, 0, 9)
-    assert len(recover(log, snapshots)) == 9
+    assert len(recover(log, snapshots, comparator())) == 9
     put(log, enrolled(10, "p10", [template(10)]), enrolled(11, "p11", [template(11)]))
     log.expire(Name.GALLERY, 0, 10)
     with pytest.raises(LogGap, match="offset 10"):
-        recover(log, snapshots)
+        recover(log, snapshots, comparator())
 
 
 def test_a_damaged_newest_snapshot_is_passed_over_for_the_one_before_it(tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_a_damaged_newest_snapshot_is_passed_over_for_the_one_before_it(tmp_path
         worker.close()
     newest, older = snapshots.generations()
     (newest / "vectors.f32").write_bytes(b"")
-    assert recover(log, snapshots).position == int(older.name)
+    assert recover(log, snapshots, comparator()).position == int(older.name)
 
 
 class _Dies(Exception):
@@ -234,7 +237,7 @@ def test_killed_anywhere_and_started_again_every_request_has_one_outcome_and_the
             worker = None
             _without_members(killed)
     assert decisions(killed) == decisions(undisturbed)
-    cold = Gallery()
+    cold = Gallery(comparator())
     replay(killed, Matcher(cold, POLICY))
     assert worker.gallery.view().digest() == cold.view().digest()
 
@@ -275,7 +278,7 @@ def test_a_probe_without_templates_is_poison() -> None:
 def test_after_a_crash_no_snapshot_is_left_that_is_ahead_of_what_was_decided(tmp_path: Path) -> None:
     log = FlakyLog()
     log.ensure(list(TOPICS.values()))
-    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(20)))
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(300)))  # two batches
     log.calls, log.faults = 0, {5: _Dies}
     snapshots = Snapshots(tmp_path)
     worker = a_worker(log, snapshots)
@@ -284,8 +287,8 @@ def test_after_a_crash_no_snapshot_is_left_that_is_ahead_of_what_was_decided(tmp
     worker.close()
     again = a_worker(_without_members(log), snapshots)
     drain(again)
-    assert len(decisions(log)) == 20
-    cold = Gallery()
+    assert len(decisions(log)) == 300
+    cold = Gallery(comparator())
     replay(log, Matcher(cold, POLICY))
     assert again.gallery.view().digest() == cold.view().digest()
 
@@ -330,8 +333,8 @@ def test_a_decision_too_large_for_its_topic_loses_galleries_and_then_candidates_
     log = a_log()
     galleries = [f"{n:03d}" + "𝄞" * 190 for n in range(100)]  # 76 kB of names: 60 candidates are too many
     put(log, *(enrolled(n, f"p{n}", [template(1, 0.001 * n)], galleries=galleries) for n in range(70)))
-    policy = Policy(0.4, 0.5, 1000)
-    worker = Worker(log, Matcher(Gallery(), policy), None, snapshot_seconds=3600)
+    policy = Policy(candidate_cap=1000)
+    worker = Worker(log, Matcher(Gallery(comparator()), policy), None, snapshot_seconds=3600)
     drain(worker)
     last = decode(decisions(log)["r-69"])
     assert isinstance(last, Decided)

@@ -85,7 +85,7 @@ def test_every_face_of_the_data_passes_the_gate_and_the_average_face_does_not() 
             assert gated.calibration.gate.norm[0] < np.linalg.norm(vectors, axis=1).min()
 
 
-def test_the_table_ends_where_thirty_false_matches_were_seen_and_the_tail_goes_on_as_it_fell() -> None:
+def test_the_table_ends_where_a_hundred_false_matches_were_seen_and_the_tail_goes_on_as_it_fell() -> None:
     edges = np.linspace(0, 30, 30_001)
     weight = 1e6 * -np.diff(np.exp(-edges))
     planted = weight.copy()
@@ -94,7 +94,7 @@ def test_the_table_ends_where_thirty_false_matches_were_seen_and_the_tail_goes_o
     for counted in (weight, planted):
         table, tail = fit_curve(Pairs(edges, counted, 10**6, 1e6, np.zeros(1)))
 
-        assert table[-1][1] == pytest.approx(-10 * np.log10(30 / 1e6), abs=0.3)
+        assert table[-1][1] == pytest.approx(-10 * np.log10(100 / 1e6), abs=0.3)
         assert tail.slope == pytest.approx(10 / np.log(10), rel=0.1)
         for s, db in table:
             assert db == pytest.approx(10 / np.log(10) * s, abs=0.4)

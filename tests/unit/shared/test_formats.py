@@ -23,7 +23,8 @@ def test_events_of_every_released_version_are_read_as_what_they_were(path: Path)
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_todays_bytes_are_those_of_the_newest_golden_file(name: str) -> None:
-    assert encode(SAMPLES[name]) == (GOLDEN / "v1" / f"{name}.json").read_bytes()
+    newest = max(GOLDEN.glob(f"v*/{name}.json"))
+    assert encode(SAMPLES[name]) == newest.read_bytes()
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -47,3 +47,23 @@ def test_half_of_a_security_setting_is_refused_and_the_password_not_repeated(cha
     with pytest.raises(ValidationError, match=r"kafka_|KAFKA_") as caught:
         Settings(**{**SASL, **change})
     assert "hush-hush" not in str(caught.value)
+
+
+def test_targets_of_galleries_are_read_from_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EYNI_GALLERY_TARGETS", '{"watchlist": 20, "ALL": 40.5}')
+    assert Settings().gallery_targets == {"watchlist": 20.0, "ALL": 40.5}
+    monkeypatch.setenv("EYNI_GALLERY_TARGETS", "")
+    assert Settings().gallery_targets == {}
+
+
+@pytest.mark.parametrize("wrong", ["watchlist=20", "[20]", '{"watchlist": -1}', '{"watchlist": "low"}', '{"a": 1e999}'])
+def test_targets_that_are_none_are_refused_by_their_name(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("EYNI_GALLERY_TARGETS", wrong)
+    with pytest.raises(ValidationError, match="gallery_targets"):
+        Settings()
+
+
+def test_the_defaults_are_the_targets_of_ees_and_mosip() -> None:
+    settings = Settings()
+    assert settings.verification_target == pytest.approx(33.01, abs=0.001)
+    assert settings.duplicate_target == settings.identification_target == 30

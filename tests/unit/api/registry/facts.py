@@ -18,6 +18,10 @@ from shared.events import (
 from shared.log import Record
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Name, entry
+from tests.facts import comparator
+
+COMPARATOR = comparator("m", 2)
+"""That of the templates below."""
 
 START = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=UTC)
 
@@ -37,12 +41,13 @@ def enrolled(
     active: bool = True,
     models: tuple[str, ...] = ("m",),
     dimension: int = 2,
+    length: float = 1.0,
 ) -> ReferenceEnrolled:
     minute = START + timedelta(minutes=len(name))
     return ReferenceEnrolled(
         request(name, minute),
         Enrol(person, encounter, galleries, digest, active, replaces, {"name": "გიორგი \x00 'x'"}),
-        tuple(Template(model, np.ones(dimension, np.float32)) for model in models),
+        tuple(Template(model, np.full(dimension, length, np.float32)) for model in models),
         (Quality(71, {"sharpness": 1.0}),),
     )
 

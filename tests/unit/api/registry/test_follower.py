@@ -16,7 +16,7 @@ from shared.events import PersonRemoved, Refused, ServiceReported
 from shared.log import LogGap, LogUnavailable, Span
 from shared.log.memory import MemoryLog
 from shared.topics import Entry, Name
-from tests.unit.api.registry.facts import START, append, decided, enrolled, new_log, request
+from tests.unit.api.registry.facts import COMPARATOR, START, append, decided, enrolled, new_log, request
 
 
 class Clock:
@@ -32,7 +32,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.url = f"sqlite:///{folder / 'registry.sqlite'}"
         self.log = new_log()
-        self.registry = Registry(self.url)
+        self.registry = Registry(self.url, COMPARATOR)
         self.waiting = Waiting()
         self.clock = Clock()
         self.follower = Follower(self.log, self.registry, self.waiting, clock=self.clock)
@@ -249,7 +249,7 @@ def test_a_rebuilt_registry_equals_the_one_that_followed(stage: Stage) -> None:
         connection.exec_driver_sql("UPDATE counters SET value = 9 WHERE family = 'gallery'")
     told: list[tuple[int, int]] = []
 
-    rebuild(stage.log, stage.url, lambda done, total: told.append((done, total)))
+    rebuild(stage.log, stage.url, COMPARATOR, lambda done, total: told.append((done, total)))
 
     assert told == [(0, 3), (3, 3)]
     assert list(stage.registry.gallery_content("g", 0, 9)) == [Key("q", "e")]
@@ -262,9 +262,9 @@ def test_a_registry_that_was_lost_is_rebuilt_from_all_that_the_log_holds(stage: 
     _fill(stage.log)
     url = f"sqlite:///{tmp_path / 'lost.sqlite'}"
 
-    rebuild(stage.log, url, lambda done, total: None)
+    rebuild(stage.log, url, COMPARATOR, lambda done, total: None)
 
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     assert registry.active_count() == 1
     assert registry.decided("c-1") == decided("c-1")
     registry.close()
@@ -276,7 +276,7 @@ def test_a_rebuild_from_another_log_leaves_nothing_of_the_first(stage: Stage) ->
     other = new_log()
     append(other, enrolled("c-9", "z"))
 
-    rebuild(other, stage.url, lambda done, total: None)
+    rebuild(other, stage.url, COMPARATOR, lambda done, total: None)
 
     assert list(stage.registry.gallery_content("ALL", 0, 9)) == [Key("z", "e")]
     assert stage.registry.decided("c-1") is None
@@ -290,11 +290,11 @@ def test_a_rebuild_that_was_broken_off_must_be_run_again(stage: Stage) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rebuild(stage.log, stage.url, interrupt)
+        rebuild(stage.log, stage.url, COMPARATOR, interrupt)
 
     with pytest.raises(RegistryMisfit, match=r"broken off.*eyni registry rebuild"):
         stage.follower.run_once()
-    rebuild(stage.log, stage.url, lambda done, total: None)
+    rebuild(stage.log, stage.url, COMPARATOR, lambda done, total: None)
     assert stage.follower.run_once() == 0
     assert stage.registry.active_count() == 1
 

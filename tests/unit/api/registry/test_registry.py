@@ -16,8 +16,10 @@ from services.api.registry import Registry
 from services.api.tables import RegistryMisfit, RegistryUnavailable
 from services.match.bootstrap import replay
 from services.match.gallery import Gallery
-from services.match.matching import Matcher, Policy
+from services.match.matching import Matcher
+from services.match.policy import Policy
 from shared.biometrics import Candidate
+from shared.calibration import Comparator
 from shared.encounters import Key
 from shared.envelope import encode
 from shared.events import (
@@ -38,7 +40,7 @@ from shared.events import (
 from shared.log import Record
 from shared.topics import Entry, Name
 from tests.unit.api.registry.conftest import new_postgres
-from tests.unit.api.registry.facts import START, append, decided, enrolled, new_log, on_log, request
+from tests.unit.api.registry.facts import COMPARATOR, START, append, decided, enrolled, new_log, on_log, request
 
 PEOPLE = ("p", "q", "Q")
 
@@ -64,6 +66,7 @@ def _gallery_events(number: int) -> st.SearchStrategy[GalleryEvent]:
             active=st.sampled_from((True, True, False)),
             models=st.sampled_from((("m",), ("m", "m"), ("m",), ("other",), ("m", "other"), ())),
             dimension=st.sampled_from((2, 2, 2, 3)),
+            length=st.sampled_from((1.0, 1.0, 1.0, 0.0)),
         ),
         st.builds(EncounterRemoved, about, person, encounter),
         st.builds(PersonRemoved, about, person),
@@ -98,7 +101,7 @@ def _matcher_after(records: Sequence[GalleryEvent | None]) -> Gallery:
             log.append([Entry(Name.GALLERY, b"", b"no event")])
         else:
             append(log, event)
-    matcher = Matcher(Gallery(), Policy(0.4, 0.5, 100))
+    matcher = Matcher(Gallery(COMPARATOR), Policy())
     replay(log, matcher)
     return matcher.gallery
 
@@ -109,12 +112,12 @@ def test_the_registry_is_what_the_matcher_is_whatever_the_batches_repeats_and_re
     records: list[GalleryEvent | None], data: st.DataObject, url: str
 ) -> None:
     """One database, emptied for each example: a rebuild from nothing is part of what is claimed."""
-    with closing(Registry(url)) as registry:
+    with closing(Registry(url, COMPARATOR)) as registry:
         registry.begin_rebuild("log")
         registry.end_rebuild()
     at = 0
     while at < len(records):
-        with closing(Registry(url)) as registry:
+        with closing(Registry(url, COMPARATOR)) as registry:
             for _ in range(2):
                 begin = max(0, at - data.draw(st.integers(0, 3)))
                 at = min(len(records), at + data.draw(st.sampled_from((8, 3, 1))))
@@ -122,7 +125,7 @@ def test_the_registry_is_what_the_matcher_is_whatever_the_batches_repeats_and_re
 
     gallery = _matcher_after(records)
     everybody = [e for person in sorted(PEOPLE) for e in gallery.encounters_of(person)]
-    with closing(Registry(url)) as registry:
+    with closing(Registry(url, COMPARATOR)) as registry:
         for person in PEOPLE:
             assert list(registry.encounters_of(person)) == list(gallery.encounters_of(person))
         assert list(registry.gallery_content("ALL", 0, 100)) == [e.key for e in everybody]
@@ -134,7 +137,7 @@ def test_the_registry_is_what_the_matcher_is_whatever_the_batches_repeats_and_re
 
 
 def test_an_encounter_comes_back_as_it_was_planned(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     registry.apply_gallery(on_log(enrolled("c-1", "p", galleries=("z", "a"))))
 
     encounter = registry.encounter(Key("p", "e"))
@@ -150,12 +153,13 @@ def test_an_encounter_comes_back_as_it_was_planned(url: str) -> None:
 
 
 def test_references_that_the_matcher_puts_aside_are_left_out(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     foreign = [
         enrolled("c-2", "other-model", models=("n",)),
         enrolled("c-3", "other-size", dimension=3),
         enrolled("c-4", "two-models", models=("m", "n")),
         enrolled("c-5", "no-templates", models=()),
+        enrolled("c-6", "no-face", length=0.0),
     ]
 
     registry.apply_gallery(on_log(enrolled("c-1", "p"), *foreign))
@@ -165,7 +169,7 @@ def test_references_that_the_matcher_puts_aside_are_left_out(url: str) -> None:
 
 
 def test_a_copy_of_what_was_refused_is_refused_also_when_it_would_be_taken_now(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     late = enrolled("c-2", "p", digest="other")
     registry.apply_gallery(on_log(enrolled("c-1", "p"), late))
 
@@ -176,7 +180,7 @@ def test_a_copy_of_what_was_refused_is_refused_also_when_it_would_be_taken_now(u
 
 
 def test_names_of_the_greatest_length_and_any_digest_are_taken(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     long = "𐊀" * 200
     registry.apply_gallery(on_log(enrolled("c-1", long, long, galleries=(long,), digest="\x00")))
 
@@ -185,7 +189,7 @@ def test_names_of_the_greatest_length_and_any_digest_are_taken(url: str) -> None
 
 
 def test_pages_of_a_gallery_are_ordered_by_code_point_and_all_holds_each_encounter_once(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     names = ["b", "B", "a b", "ab", "é", "𐊀", "~"]
     registry.apply_gallery(on_log(*(enrolled(f"c-{n}", n, galleries=("g", "h")) for n in names)))
 
@@ -198,7 +202,7 @@ def test_pages_of_a_gallery_are_ordered_by_code_point_and_all_holds_each_encount
 
 
 def test_an_emptied_gallery_stays_known(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     registry.apply_gallery(
         on_log(
             enrolled("c-1", "p"),
@@ -216,7 +220,7 @@ def test_an_emptied_gallery_stays_known(url: str) -> None:
 
 
 def test_a_batch_that_leaves_records_out_is_refused_and_changes_nothing(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     registry.apply_gallery(on_log(enrolled("c-1", "p")))
 
     with pytest.raises(RegistryMisfit, match="only what is before 1 was applied"):
@@ -228,7 +232,7 @@ def test_a_batch_that_leaves_records_out_is_refused_and_changes_nothing(url: str
 
 
 def test_a_gap_between_offsets_that_the_reader_crossed_is_none_to_the_registry(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     registry.apply_gallery(on_log(enrolled("c-1", "p")))
 
     registry.apply_gallery(on_log(enrolled("c-3", "q"), first=2), {0: 1})
@@ -239,7 +243,7 @@ def test_a_gap_between_offsets_that_the_reader_crossed_is_none_to_the_registry(u
 
 def test_two_processes_that_follow_at_once_apply_each_record_once(url: str) -> None:
     total = 40
-    first, second = Registry(url), Registry(url)
+    first, second = Registry(url, COMPARATOR), Registry(url, COMPARATOR)
     errors: list[BaseException] = []
 
     def run(registry: Registry) -> None:
@@ -265,7 +269,7 @@ def test_two_processes_that_follow_at_once_apply_each_record_once(url: str) -> N
 
 
 def test_a_decision_is_stored_and_counted_once_and_told_back_as_it_was(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     original = decided("c-1", Enrolled("p", "e", (Candidate("q", "e", 41.5, ("g",)),), 1), as_of=7)
 
     first = registry.apply_decisions(_decisions(original))
@@ -280,7 +284,7 @@ def test_a_decision_is_stored_and_counted_once_and_told_back_as_it_was(url: str)
 
 
 def test_captures_are_counted_by_outcome_and_other_requests_are_not(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     named = (Candidate("q", "e", 41.5),)
     outcomes: list[Outcome] = [
         Enrolled("p", "e"),
@@ -303,7 +307,7 @@ def test_captures_are_counted_by_outcome_and_other_requests_are_not(url: str) ->
 
 
 def test_a_capture_that_ends_as_a_dead_letter_is_counted_once(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     reference = encode(enrolled("c-5", "p"))
     letters = [
         DeadLettered("captures-bulk", 3, 17, "why", b"", b"no event"),
@@ -324,7 +328,7 @@ def test_a_capture_that_ends_as_a_dead_letter_is_counted_once(url: str) -> None:
 
 
 def test_old_decisions_are_forgotten_and_their_counts_are_not(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     old = [decided(f"c-{n}", Refused(())) for n in range(1_001)]
     registry.apply_decisions(_decisions(*old, decided("c-new", Refused(()), at=START + timedelta(days=1))))
 
@@ -337,7 +341,7 @@ def test_old_decisions_are_forgotten_and_their_counts_are_not(url: str) -> None:
 
 
 def test_moments_from_other_zones_and_the_ends_of_time_are_kept_in_utc(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     east = datetime.fromisoformat("2026-11-22T14:00:00+04:00")
     ends = [datetime.fromisoformat("0001-01-01T00:00:00+05:00"), datetime.fromisoformat("9999-12-31T23:59:59-05:00")]
     events = [enrolled(f"c-{n}", f"p{n}") for n in range(3)]
@@ -356,7 +360,7 @@ def test_moments_from_other_zones_and_the_ends_of_time_are_kept_in_utc(url: str)
 
 
 def test_another_log_is_refused_and_told_how_to_go_on(url: str) -> None:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     registry.adopt({Name.GALLERY: "one", Name.DECISIONS: "one"})
     registry.apply_decisions(_decisions(decided("c-1")))
 
@@ -368,36 +372,64 @@ def test_another_log_is_refused_and_told_how_to_go_on(url: str) -> None:
     registry.close()
 
 
+def test_references_taken_by_another_rule_are_not_gone_on_with_but_rebuilt(url: str) -> None:
+    with closing(Registry(url, COMPARATOR)) as registry:
+        registry.adopt({Name.GALLERY: "one"})
+        registry.apply_gallery(on_log(enrolled("c-1", "p")))
+    stricter = COMPARATOR.calibration.gate.model_copy(update={"distance": 2.0})
+    recalibrated = Comparator(COMPARATOR.calibration.model_copy(update={"gate": stricter}))
+
+    with closing(Registry(url, recalibrated)) as registry:
+        with pytest.raises(RegistryMisfit, match=r"another calibration.*eyni registry rebuild"):
+            registry.adopt({Name.GALLERY: "one"})
+        registry.begin_rebuild("one")
+        registry.end_rebuild()
+        registry.adopt({Name.GALLERY: "one"})
+        registry.apply_gallery(on_log(enrolled("c-1", "p")))
+        assert registry.active_count() == 0
+
+    with closing(Registry(url, COMPARATOR)) as registry, pytest.raises(RegistryMisfit):
+        registry.adopt({Name.GALLERY: "one"})
+
+
+def test_another_score_table_takes_the_same_references(url: str) -> None:
+    with closing(Registry(url, COMPARATOR)) as registry:
+        registry.adopt({Name.GALLERY: "one"})
+    other = COMPARATOR.calibration.model_copy(update={"table": ((-0.4, 0.0), (-0.2, 40.0))})
+    with closing(Registry(url, Comparator(other))) as registry:
+        registry.adopt({Name.GALLERY: "one"})
+
+
 def test_tables_of_a_later_version_are_refused(url: str) -> None:
-    Registry(url).close()
+    Registry(url, COMPARATOR).close()
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE meta SET value = :two WHERE name = 'schema'"), {"two": b"2"})
     engine.dispose()
 
     with pytest.raises(RegistryMisfit, match="version 2; this Eyni knows version 1"):
-        Registry(url)
+        Registry(url, COMPARATOR)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "sqlite://", "mysql://secret@host/name"])
 def test_an_address_that_cannot_hold_a_registry_is_refused_without_being_repeated(address: str) -> None:
     with pytest.raises(RegistryMisfit, match="EYNI_REGISTRY") as refusal:
-        Registry(address)
+        Registry(address, COMPARATOR)
     assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.postgres
 def test_a_postgresql_database_that_cannot_hold_every_name_is_refused(postgres: str) -> None:
     with pytest.raises(RegistryMisfit, match="ENCODING 'UTF8'"):
-        Registry(new_postgres(postgres, "SQL_ASCII"))
+        Registry(new_postgres(postgres, "SQL_ASCII"), COMPARATOR)
 
 
 @pytest.mark.postgres
 def test_a_database_that_went_away_is_unavailable_and_comes_back(postgres: str) -> None:
     url = new_postgres(postgres)
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     with pytest.raises(RegistryUnavailable, match="does not answer"):
-        Registry(url.replace(postgres, "/nowhere"))
+        Registry(url.replace(postgres, "/nowhere"), COMPARATOR)
     registry.adopt({Name.GALLERY: "one"})
     with pytest.raises(RegistryUnavailable), registry.engine.begin() as connection:
         connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
@@ -407,7 +439,7 @@ def test_a_database_that_went_away_is_unavailable_and_comes_back(postgres: str) 
 
 
 def test_an_unusable_file_is_told_by_name_and_holds_no_row_in_its_error(tmp_path: Path) -> None:
-    registry = Registry(f"sqlite:///{tmp_path / 'registry.sqlite'}")
+    registry = Registry(f"sqlite:///{tmp_path / 'registry.sqlite'}", COMPARATOR)
     with registry.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE encounters")
 

@@ -10,12 +10,12 @@ from services.api.tasks import Task, Tasks, TaskState
 from shared.events import Refused
 from shared.log import Record
 from shared.topics import Name
-from tests.unit.api.registry.facts import START, decided, enrolled, on_log
+from tests.unit.api.registry.facts import COMPARATOR, START, decided, enrolled, on_log
 
 
 @pytest.fixture
 def registry(url: str) -> Iterator[Registry]:
-    registry = Registry(url)
+    registry = Registry(url, COMPARATOR)
     yield registry
     registry.close()
 

@@ -1,0 +1,229 @@
+"""`eyni evaluate`: measures models on labelled faces, and writes report.html, report.json and a summary."""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from services.evaluate.acquisition import Item, data, of_samples, of_templates
+from services.evaluate.extracting import journal_path
+from services.evaluate.html.markup import share
+from services.evaluate.labelled import Labelled, Templates, read
+from services.evaluate.measuring import Measured, NothingToCompare, measure
+from services.evaluate.report import ModelReport, Rate, Report
+from services.evaluate.software import versions
+from services.evaluate.statistics import CONFIDENCE
+from services.eyni.calibrate import extracted, part_with, tell_problems
+from services.eyni.common import Code, Failed
+from services.eyni.models import working
+from services.eyni.placing import write
+from services.match.bootstrap import policy
+from shared.calibration import Comparator
+from shared.model import Model, find, name_in_use
+from shared.settings import Settings
+
+HTML, JSON = "report.html", "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    where: Path
+    labels: Path | None
+    found: Labelled | Templates
+
+    @property
+    def root(self) -> Path:
+        """The folder that files are named below."""
+        return self.where if self.where.is_dir() else self.where.parent
+
+
+def evaluate(
+    settings: Settings,
+    where: Path,
+    labels: Path | None,
+    models: Sequence[str],
+    output: Path,
+    keep_templates: bool,
+    as_json: bool,
+) -> Code:
+    """Evaluate and write the report into the folder `output`. Raises CannotRead, ModelRefused, Failed, OSError."""
+    start = time.monotonic()
+    console = Console(stderr=True)
+    chosen = [find(name, settings.data) for name in dict.fromkeys(models)]
+    chosen = chosen or [find(name_in_use(settings.data, settings.model), settings.data)]
+    for model in chosen:
+        _ = model.calibration
+    source = _Source(where, labels, read(where, labels))
+    tell_problems(source.found.problems, console)
+    output.mkdir(parents=True, exist_ok=True)
+    loading = threading.Thread(target=_load, daemon=True)
+    loading.start()
+    pictures: dict[str, dict[str, tuple[str, str]]] = {}
+    journals: list[Path] = []
+    measured = [_measured(model, source, settings, journals, console) for model in chosen]
+    loading.join()
+    if isinstance(source.found, Labelled):
+        from services.evaluate.thumbnails import thumbnails
+
+        with working(console, "cutting out faces"):
+            for model, part in zip(chosen, measured, strict=True):
+                pictures[model.id] = thumbnails(model, part.worst, settings.pixel_limit)
+    report = Report(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=["eyni", *sys.argv[1:]],
+        data=data(source.found),
+        models=[part.report for part in measured],
+        machine=_machine(),
+        software={"python": platform.python_version()}
+        | {name: number for model in chosen for name, number in versions(model).items()},
+        confidence=CONFIDENCE,
+        seconds={"everything": round(time.monotonic() - start, 2)},
+    )
+    from services.evaluate.html.page import page
+
+    # Faces and names: for nobody else to read until its owner says so.
+    write(output / JSON, report.dump().encode(), 0o600)
+    write(output / HTML, page(report, pictures).encode(), 0o600)
+    for journal in journals:
+        part_with(journal, keep_templates, console)
+    if as_json:
+        print(json.dumps({"html": str(output / HTML), "json": str(output / JSON), "models": _figures(report)}))
+    else:
+        _tell(report, output)
+    return Code.OK
+
+
+def _load() -> None:
+    """Load what takes two seconds to load, dlib and matplotlib, while the workers are at the pictures."""
+    for module in ("services.evaluate.html.page", "services.evaluate.thumbnails"):
+        importlib.import_module(module)
+
+
+def _measured(model: Model, source: _Source, settings: Settings, journals: list[Path], console: Console) -> Measured:
+    found, comparator = source.found, Comparator(model.calibration)
+    items: list[Item]
+    columns: Sequence[str] = ()
+    seconds: dict[str, float] = {}
+    resumed = False
+    if isinstance(found, Templates):
+        width, wanted = found.vectors.shape[1], model.manifest.dimension
+        if width != wanted:
+            raise Failed(
+                f"{found.source} holds templates of {width} numbers; those of model {model.name} have {wanted}"
+            )
+        items = of_templates(found, comparator)
+    else:
+        model.check_files()
+        journal = journal_path(settings.data, source.labels or source.where, model)
+        resumed = journal.exists()
+        journals.append(journal)
+        start = time.monotonic()
+        samples = extracted(found, model, settings, journal, console)
+        seconds["extraction"] = round(time.monotonic() - start, 3)
+        items, columns = of_samples(samples, comparator, source.root), found.group_columns
+    with working(console, f"measuring {model.name}"):
+        try:
+            part = measure(model, items, columns, policy(settings), isinstance(found, Templates), lambda step: None)
+        except NothingToCompare as reason:
+            raise Failed(f"model {model.name}: {reason}") from None
+    return Measured(
+        part.report.model_copy(update={"seconds": seconds | part.report.seconds, "from_journal": resumed}), part.worst
+    )
+
+
+def _machine() -> dict[str, str]:
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"processor": name, "cores": str(cores), "system": f"{platform.system()} {platform.release()}"}
+
+
+# ---- the summary
+
+
+_Figure = Callable[[ModelReport], Rate | None]
+
+
+def _rows(report: Report) -> dict[str, _Figure]:
+    """Return what the summary has, by name."""
+
+    def at_rate(wanted: float) -> _Figure:
+        return lambda m: next(p.fnmr for p in m.verification.at_rate if p.fmr == wanted)
+
+    def searched(size: int) -> _Figure:
+        def of(m: ModelReport) -> Rate | None:
+            found = m.identification.operations if m.identification else []
+            return next((o.fnir for o in found if (o.size, o.target) == (size, 0.01)), None)
+
+        return of
+
+    rows: dict[str, _Figure] = {
+        "failure to acquire": lambda m: m.acquisition.failure_to_acquire,
+        "failure to enrol": lambda m: m.acquisition.failure_to_enrol,
+        "FNMR where verified": lambda m: next(p.fnmr for p in m.verification.at_threshold if p.verification_target),
+        "FNMR at FMR 1e-3": at_rate(1e-3),
+        "FNMR at FMR 1e-4": at_rate(1e-4),
+        "FNMR at FMR 1e-5": at_rate(1e-5),
+        "hit at rank 1": lambda m: m.identification.ranks[0].hit_rate if m.identification else None,
+        "FNIR at FPIR 1 %, N = 100,000 (synthetic)": searched(100_000),
+        "FNIR at FPIR 1 %, N = 10,000,000 (synthetic)": searched(10_000_000),
+    }
+    return {name: of for name, of in rows.items() if any(of(model) is not None for model in report.models)}
+
+
+def _tell(report: Report, output: Path) -> None:
+    console = Console()
+    table = Table(title=f"{report.data.source}: {report.data.people} people", title_justify="left")
+    table.add_column("")
+    for model in report.models:
+        table.add_column(model.name, justify="right")
+    for name, of in _rows(report).items():
+        table.add_row(name, *(_told(of(model)) for model in report.models))
+    table.add_section()
+    for n, point in enumerate(report.models[0].verification.at_threshold):
+        found = [model.verification.at_threshold[n] for model in report.models]
+        if any(p.holds != "unclear" for p in found):
+            name = f"FMR measured / declared, {point.threshold:.0f} dB"
+            table.add_row(name, *(f"{p.ratio:.2f}" if p.ratio is not None else "-" for p in found))
+    console.print(table)
+    for model in report.models:
+        if model.gallery is not None and not model.gallery.agrees:
+            console.print(f"{model.name}: the gallery's answers are not those of this report: see there", markup=False)
+    console.print(f"Report: {output / HTML} (faces and names), {output / JSON}", markup=False, soft_wrap=True)
+
+
+def _told(value: Rate | None) -> str:
+    if value is None:
+        return "not measurable"
+    if value.low is None or value.high is None:
+        return share(value.value)
+    return f"{share(value.value)} ({share(value.low).removesuffix(' %')} to {share(value.high).removesuffix(' %')})"
+
+
+def _figures(report: Report) -> list[dict[str, object]]:
+    return [
+        {
+            "model": model.name,
+            "id": model.id,
+            "figures": {name: found.value for name, of in _rows(report).items() if (found := of(model)) is not None},
+            "declared": {
+                str(point.threshold): {"ratio": point.ratio, "holds": point.holds}
+                for point in model.verification.at_threshold
+            },
+        }
+        for model in report.models
+    ]

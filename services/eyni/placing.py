@@ -1,0 +1,72 @@
+"""Puts files and models' folders in place: whole, or not at all, whatever breaks it off."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from services.eyni.common import Failed
+from shared.model import user_models
+
+_WORKSHOP: Final = "adding-"
+_OLD: Final = "old"
+
+
+def write(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put a file in place whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def workshop(data: Path) -> Generator[Path]:
+    """Give a folder beside the models to build in, to one process at a time; it is gone afterwards."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "models.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed("another command is at the models right now; start this one when it is done") from None
+        for left in data.glob(f"{_WORKSHOP}*"):
+            _clear(left, data)
+        place = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=data))
+        try:
+            yield place
+        finally:
+            _clear(place, data)
+
+
+def put(staged: Path, name: str, data: Path, place: Path) -> Path:
+    """Put a complete folder where models are, in the place of one of that name. Returns where it is.
+
+    A folder cannot take the place of another in one step. Between the two, the old one is in the workshop, from which
+    it comes back, now or (after a kill) when the next command opens a workshop.
+    """
+    target, old = user_models(data) / name, place / _OLD
+    target.parent.mkdir(parents=True, exist_ok=True)
+    old.mkdir()
+    if target.exists():
+        target.rename(old / name)
+    staged.rename(target)
+    return target
+
+
+def _clear(place: Path, data: Path) -> None:
+    for old in (place / _OLD).glob("*"):
+        if not (user_models(data) / old.name).exists():
+            old.rename(user_models(data) / old.name)
+    shutil.rmtree(place)

@@ -1,0 +1,127 @@
+"""Models' folders whose networks are rubbish, and the command that takes them for networks."""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from services.eyni.__main__ import app
+from shared.biometrics import Vector
+from shared.calibrating import fit
+from shared.model import CALIBRATION, MANIFEST, Model, ModelRefused, load_model
+
+NETWORK = b"no network at all"
+
+MANIFEST_TEXT = """
+format = 1
+name = "{name}"
+title = "A network of tests"
+licence = "none"
+provenance = "made up"
+recipe = "{recipe}"
+
+[landmarks]
+detector = "dlib"
+sha256 = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
+
+[[networks]]
+kind = "onnx"
+file = "net.onnx"
+sha256 = "{sha256}"
+{address}
+width = 112
+height = 112
+colour = "RGB"
+points = [[80, 52], [66, 53], [31, 53], [45, 53], [56, 79]]
+dimension = 8
+norm = "free"
+
+[comparison]
+normalised = false
+unit = true
+"""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def model(
+    folder: Path,
+    name: str = "toy",
+    *,
+    network: bytes = NETWORK,
+    digest: str = "",
+    address: str = "",
+    recipe: str = "plain",
+) -> Model:
+    """Write the folder of a model that is called `name`; without a network where there is an address."""
+    folder.mkdir(parents=True)
+    where = f'address = "{address}"' if address else ""
+    text = MANIFEST_TEXT.format(name=name, sha256=digest or sha256(network), address=where, recipe=recipe)
+    (folder / MANIFEST).write_text(text)
+    if not address:
+        (folder / "net.onnx").write_bytes(network)
+    return load_model(folder)
+
+
+def faces(people: int = 60, pictures: int = 2, dimension: int = 8, seed: int = 1) -> tuple[Vector, list[str]]:
+    """Templates of people who are well told apart."""
+    dice = np.random.default_rng(seed)
+    middle = np.repeat(dice.standard_normal((people, dimension)), pictures, axis=0)
+    found: Vector = (1 + middle + 0.1 * dice.standard_normal(middle.shape)).astype(np.float32)
+    return found, [f"p{n // pictures}" for n in range(people * pictures)]
+
+
+def calibrated(model: Model, seed: int = 1) -> Model:
+    vectors, persons = faces(seed=seed)
+    found = fit(vectors, persons, model=model.id, normalised=False, unit=True, about={"data": "toys"})
+    (model.folder / CALIBRATION).write_text(found.dump())
+    return load_model(model.folder)
+
+
+def zipped(folder: Path, path: Path) -> tuple[Path, str]:
+    """Return a .zip of a folder's files, and its digest."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    return path, sha256(path.read_bytes())
+
+
+@dataclass
+class Eyni:
+    """The command, over a data folder of its own; "loading" a network asks whether it is the one that fails."""
+
+    data: Path
+    bad: bytes = b"a bad network"
+
+    def __call__(self, *words: str | Path) -> Result:
+        return CliRunner().invoke(app, ["models", *map(str, words)])
+
+    def examine(self, model: Model) -> None:
+        model.check_files()
+        if any((model.folder / part.file).read_bytes() == self.bad for part in model.manifest.files):
+            raise ModelRefused("the rehearsal gave 7 numbers, not 8")
+
+    @property
+    def added(self) -> dict[str, set[str]]:
+        place = self.data / "models"
+        return {folder.name: {file.name for file in folder.iterdir()} for folder in place.glob("*/")}
+
+    @property
+    def leftovers(self) -> list[str]:
+        return [path.name for path in self.data.glob("*") if path.name not in ("models", "models.lock", "log")]
+
+
+def command(data: Path, monkeypatch: pytest.MonkeyPatch) -> Eyni:
+    for name in ("EYNI_LOG", "EYNI_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EYNI_DATA", str(data))
+    monkeypatch.setenv("COLUMNS", "200")
+    found = Eyni(data)
+    monkeypatch.setattr("services.enroll.extractor.examine", found.examine)
+    return found
