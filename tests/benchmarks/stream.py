@@ -64,10 +64,16 @@ def journal(folder: Path) -> Iterable[dict[str, Any]]:
             yield json.loads(line)
 
 
-def run(faces: Path, folder: Path, log: str, kills: int, verify: bool, seed: int = 7) -> Outcome:
-    """Stream `faces` through a fresh system and return what came of it."""
+def run(
+    faces: Path, folder: Path, log: str, kills: int, verify: bool, seed: int = 7, model: Path | None = None
+) -> Outcome:
+    """Stream `faces` through a fresh system and return what came of it; `model` is the folder of the one to use."""
     found = Outcome()
-    with System(folder / "data", log) as system:
+    system = System(folder / "data", log)
+    if model:
+        system.run("models", "add", str(model))
+        system.run("models", "use", model.name)
+    with system:
         begin = time.monotonic()
         stations = [
             system.spawn(
@@ -195,11 +201,14 @@ def main() -> None:
         "--faces", type=Path, default=FACES / "dev", help="folder of pictures, with FOLDER.csv beside it"
     )
     parser.add_argument("--kill", type=int, default=0, metavar="N", help="kill -9 each service N times")
+    parser.add_argument("--model", type=Path, help="folder of a calibrated model, called like it; default: dlib")
     parser.add_argument("--no-verify", action="store_true", help="no verifications beside the stream")
     parser.add_argument("--save", type=Path, help="write what was enrolled, refused and found, to compare runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = run(arguments.faces, Path(folder), arguments.log, arguments.kill, not arguments.no_verify)
+        found = run(
+            arguments.faces, Path(folder), arguments.log, arguments.kill, not arguments.no_verify, model=arguments.model
+        )
     report(found, arguments.faces)
     if arguments.save:
         pairs = sorted(sorted(pair) for pair in found.certain)

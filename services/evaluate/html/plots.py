@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from services.evaluate.report import ModelReport
+from services.evaluate.report import AtThreshold, ModelReport
+from services.evaluate.statistics import RULE_OF_3, RULE_OF_30
 
 _INK: Final = "#0a0b0c"
 _FAINT: Final = "#0a0b0d"
@@ -52,7 +53,7 @@ def det(models: Sequence[ModelReport]) -> str | None:
             if not points:
                 axes.plot([], [], color=colour, label=f"{model.name}: no miss")
                 continue
-            enough = 30 / max(model.trials.pairs_of_people, 1)
+            enough = RULE_OF_30 / max(model.trials.pairs_of_people, 1)
             lowest = min(lowest, *(point.fnmr for point in points))
             sure = [point for point in points if point.fmr >= enough]
             unsure = points[max(len(sure) - 1, 0) :]
@@ -74,24 +75,25 @@ def det(models: Sequence[ModelReport]) -> str | None:
     return _svg("det", "DET curve: false non-match rate against false match rate", draw)
 
 
-def calibration(models: Sequence[ModelReport]) -> str:
-    """Measured over declared false match rate, with 95 % bounds and the factor of two."""
+def calibration(models: Sequence[ModelReport]) -> str | None:
+    """Measured over declared false match rate, with 95 % bounds and the factor of two; None where too few people."""
+    shown = [[p for p in m.verification.at_threshold if _is_measured(m, p)] for m in models]
+    if not any(shown):
+        return None
 
     def draw(axes: Axes) -> None:
         axes.axhspan(0.5, 2, color="#808080", alpha=0.14, linewidth=0)
         axes.axhline(1, color=_INK, linewidth=0.8)
-        for n, (colour, model) in enumerate(zip(COLOURS, models, strict=False)):
+        for n, (colour, model, points) in enumerate(zip(COLOURS, models, shown, strict=False)):
             aside = (n - (len(models) - 1) / 2) * 0.6
-            points = [p for p in model.verification.at_threshold if p.fmr is not None and p.fmr.low is not None]
-            shown = [p for p in points if p.declared_fmr * model.trials.pairs_of_people >= 3]
-            for point in shown:
+            for point in points:
                 assert point.fmr is not None
                 at, low, high = point.threshold + aside, point.fmr.low, point.fmr.high
                 ends = [max(low or 0, 1e-12) / point.declared_fmr, (high or 0) / point.declared_fmr]
                 axes.plot([at, at], ends, color=colour, linewidth=2.2, alpha=0.7)
             axes.plot(
-                [p.threshold + aside for p in shown if p.ratio],
-                [p.ratio for p in shown if p.ratio],
+                [p.threshold + aside for p in points if p.ratio],
+                [p.ratio for p in points if p.ratio],
                 "o",
                 color=colour,
                 label=model.name,
@@ -111,10 +113,16 @@ def calibration(models: Sequence[ModelReport]) -> str:
     return _svg("calibration", "Measured over declared false match rate by threshold", draw)
 
 
+def _is_measured(model: ModelReport, point: AtThreshold) -> bool:
+    enough = point.declared_fmr * model.trials.pairs_of_people >= RULE_OF_3
+    return enough and point.fmr is not None and point.fmr.low is not None
+
+
 def histogram(model: ModelReport, threshold: float) -> str:
     """Trials by score, genuine and impostor."""
 
     def draw(axes: Axes) -> None:
+        lowest = 1e-3
         for counts, colour, name in (
             (model.histogram.impostor, COLOURS[1], "impostor"),
             (model.histogram.genuine, COLOURS[0], "genuine"),
@@ -126,9 +134,11 @@ def histogram(model: ModelReport, threshold: float) -> str:
                 edges = [*range(0, len(counts) + 2, 2)]
                 axes.stairs(shares, edges, color=colour, label=f"{name} ({total:,})", linewidth=1.4)
                 axes.stairs(shares, edges, color=colour, fill=True, alpha=0.16)
+                lowest = min(lowest, *(share for share in shares if share))
         axes.axvline(threshold, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.text(threshold + 0.8, 0.97, "verification", rotation=90, va="top", transform=axes.get_xaxis_transform())
         axes.set_yscale("log")
+        axes.set_ylim(lowest / 2, 1)
         axes.set_xlim(0, len(model.histogram.genuine))
         axes.set_xlabel("Score, dB (the last bin holds all that is above)")
         axes.set_ylabel("Share of trials, per dB")
