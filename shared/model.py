@@ -247,13 +247,13 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
     """Read a manifest. Raises ModelRefused, which names the field, the limit and the value."""
     try:
         return Manifest.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ModelRefused(f"{where}: is not TOML: {error}") from None
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         field = ".".join(map(str, wrong["loc"]))
         value = "" if wrong["type"] in ("missing", "value_error") else f" (it is {str(wrong['input'])[:100]!r})"
         raise ModelRefused(f"{where}: {field + ': ' if field else ''}{wrong['msg']}{value}") from None
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits, or brackets in brackets
+        raise ModelRefused(f"{where}: is not TOML: {error}") from None
 
 
 def user_models(data: Path) -> Path:

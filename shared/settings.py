@@ -151,8 +151,9 @@ class Settings(BaseSettings):
     quality_second_face: float = Field(
         default=0.76,
         gt=0,
-        description="several_faces: largest width of the second face, as a share of the first's. The detector's sizes "
-        "come in steps of 5/6: one step smaller (0.83) is a rival, two steps (0.69) somebody in the background.",
+        description="several_faces: largest width of the second face, as a share of the first's. HOG's sizes come in "
+        "steps of 5/6: one step smaller (0.83) is a rival, two steps (0.69) somebody in the background. YuNet's are "
+        "continuous, and it finds more of them: 4.9 % of dev, where HOG sees 3.0 %.",
     )
     quality_eye_distance: float = Field(
         default=24.0,

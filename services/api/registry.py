@@ -213,7 +213,13 @@ class Registry:
             if "rebuilding" in known and not self._rebuilds:
                 raise RegistryMisfit(f"the registry's last rebuild was broken off: {_REBUILD}")
             if known[_RULE] != taken_by:
-                raise RegistryMisfit(f"the registry was made with another model, or another calibration: {_REBUILD}")
+                followed = select(positions.c.next).where(positions.c.topic == Name.GALLERY, positions.c.next > 0)
+                if connection.execute(followed).first() is not None:
+                    raise RegistryMisfit(
+                        f"the registry was made with another model, or another calibration: {_REBUILD}"
+                    )
+                # Nobody was enrolled yet: the model may still be chosen.
+                connection.execute(update(meta).where(meta.c.name == _RULE).values(value=taken_by))
             for topic, identity in identities.items():
                 if known[_identity(topic)] != identity:
                     if topic == Name.GALLERY:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from services.evaluate.extracting import Sample
-from services.evaluate.labelled import Labelled, Templates
+from services.evaluate.labelled import Labelled, Templates, legible
 from services.evaluate.report import EXAMPLES, Acquisition, Data, Problems, Rate, Reason
 from services.evaluate.statistics import wilson
 from services.evaluate.trials import PICTURES
@@ -60,6 +60,15 @@ def of_samples(samples: Sequence[Sample], comparator: Comparator, root: Path) ->
     return items
 
 
+def once_each(usable: Iterable[Item]) -> list[Item]:
+    """Leave out a picture that a person has twice: a copy is no second picture, and always matches the first."""
+    kept: dict[tuple[str, bytes], Item] = {}
+    for item in usable:
+        if item.vector is not None:
+            kept.setdefault((item.person, item.vector.tobytes()), item)
+    return list(kept.values())
+
+
 def of_templates(found: Templates, comparator: Comparator) -> list[Item]:
     """Turn given templates into items."""
     refusals = (comparator.refusal(vector) for vector in found.vectors)
@@ -88,7 +97,7 @@ def data(found: Labelled | Templates) -> Data:
     )
 
 
-def acquisition(items: Sequence[Item], compared: int, given: bool) -> Acquisition:
+def acquisition(items: Sequence[Item], compared: int, repeated: int, given: bool) -> Acquisition:
     """Count failures; `given`: templates were, so that nothing is known of how they were acquired."""
     usable = [item for item in items if item.usable]
     people, kept = {item.person for item in items}, {item.person for item in usable}
@@ -100,7 +109,8 @@ def acquisition(items: Sequence[Item], compared: int, given: bool) -> Acquisitio
         failure_to_enrol=enrol_rate(items),
         enrol_reasons=_reasons(items, False),
         people_lost=_rate(len(people) - len(kept), len(people)),
-        left_out=len(usable) - compared,
+        repeated=repeated,
+        left_out=len(usable) - repeated - compared,
         pictures_each=PICTURES,
     )
 
@@ -116,8 +126,12 @@ def enrol_rate(items: Sequence[Item]) -> Rate:
 
 
 def _reasons(items: Iterable[Item], not_acquired: bool) -> list[Reason]:
-    counts = Counter(i.reason for i in items if i.reason is not None and (i.reason in NOT_ACQUIRED) == not_acquired)
-    return [Reason(reason=reason, pictures=number) for reason, number in counts.most_common()]
+    which: dict[str, list[str]] = {}
+    for item in items:
+        if item.reason is not None and (item.reason in NOT_ACQUIRED) == not_acquired:
+            which.setdefault(item.reason, []).append(item.shown)
+    ordered = sorted(which.items(), key=lambda pair: -len(pair[1]))
+    return [Reason(reason=reason, pictures=len(shown), examples=shown[:EXAMPLES]) for reason, shown in ordered]
 
 
 def _rate(hits: int, of: int) -> Rate:
@@ -130,4 +144,4 @@ def _below(path: Path, root: Path) -> str:
         shown = path.relative_to(root)
     except ValueError:
         shown = Path(path.parent.name, path.name)
-    return str(shown).encode("utf-8", "replace").decode("utf-8")
+    return legible(str(shown))

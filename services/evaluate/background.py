@@ -23,6 +23,9 @@ EACH: Final = 40
 PEOPLE: Final = range(20_000, 100_000)
 PROBES: Final = 1_000
 """Most probes, one of each person: 2 seconds."""
+MOST_PARENTS: Final = 5_000
+"""Most people that synthetic ones are made of, and that are searched among one another: 0.9 GB of scores. It grows with
+their square, and would be 13 GB for 20,000."""
 LEAST_PEOPLE: Final = 100
 """With fewer there is nothing to be half-way between, nor to compare the outcome with."""
 _ALIKE: Final = (0.05, 0.1, 0.2, 0.45, 1.0)
@@ -116,12 +119,20 @@ def _squares(vectors: Vector) -> Vector:
     return squares
 
 
-def real_strangers(comparator: Comparator, faces: Faces) -> Strangers:
-    """Search one picture of each person among one of each other person: what the data itself can say."""
+def one_of_each(faces: Faces) -> Whole:
+    """Return each person's first row, by lot those of MOST_PARENTS where there are more people."""
     first = faces.first
+    if len(first) <= MOST_PARENTS:
+        return first
+    return first[np.sort(np.argsort(uniforms(SEED - 1, len(first)))[:MOST_PARENTS])]
+
+
+def real_strangers(comparator: Comparator, faces: Faces) -> Strangers:
+    """Search one picture of each person (`one_of_each`) among the others: what the data itself can say."""
+    first = one_of_each(faces)
     s = similarities(faces.rows(first), faces.rows(first))
     np.fill_diagonal(s, -np.inf)
-    db = np.sort(comparator.decibels(s[: len(first)]), axis=1)
+    db = np.sort(comparator.decibels(s), axis=1)
     return Strangers(_counted(db) / max(len(first) - 1, 1), len(first) - 1, float("inf"))
 
 
@@ -130,7 +141,7 @@ def synthetic_strangers(comparator: Comparator, faces: Faces, people: int | None
     if faces.people < LEAST_PEOPLE:
         return None
     people = people or min(max(EACH * faces.people, PEOPLE.start), PEOPLE.stop)
-    first = faces.first
+    first = one_of_each(faces)
     population = fit_population(comparator, faces)
     chosen = np.sort(np.argsort(uniforms(SEED + 1, len(first)))[:PROBES])
     probes = faces.rows(first[chosen])
@@ -139,7 +150,7 @@ def synthetic_strangers(comparator: Comparator, faces: Faces, people: int | None
     for n, begin in enumerate(range(0, people, _CHUNK)):
         drawn, parents = population.draw(comparator, min(_CHUNK, people - begin), SEED + 2 + n)
         s = _rough(probes, drawn)
-        _leave_out(s, chosen, parents, faces.people)
+        _leave_out(s, chosen, parents, len(first))
         s += np.float32(population.shift)
         # A chunk holds about its share of the highest; half as many again leave none out that matters.
         some = min(s.shape[1], kept * _CHUNK // people * 3 // 2 + 20)
@@ -149,7 +160,7 @@ def synthetic_strangers(comparator: Comparator, faces: Faces, people: int | None
 
 def fit_population(comparator: Comparator, faces: Faces) -> Population:
     """Choose how alike two parents are so that strangers score as high as the real ones do."""
-    first = faces.first
+    first = one_of_each(faces)
     vectors = faces.rows(first).vectors
     mean: Vector = vectors.mean(axis=0)
     seen: Vector = vectors - mean
@@ -166,14 +177,14 @@ def fit_population(comparator: Comparator, faces: Faces) -> Population:
     for alike in _ALIKE:
         drawn, parents = Population(seen, mean, neighbours, alike).draw(comparator, _TRIED, SEED)
         scores = _rough(probes, drawn)
-        _leave_out(scores, chosen, parents, faces.people)
+        _leave_out(scores, chosen, parents, len(first))
         found = float((scores >= level).sum()) / np.isfinite(scores).sum()
         excess.append(np.log(max(found, 1e-3 * wanted) / wanted))
     # The more alike, the more false matches: read off where it is as measured.
     alike = float(np.exp(np.interp(0.0, excess[::-1], np.log(_ALIKE)[::-1])))
     drawn, parents = Population(seen, mean, neighbours, alike).draw(comparator, _TRIED, SEED + 1)
     scores = _rough(probes, drawn)
-    _leave_out(scores, chosen, parents, faces.people)
+    _leave_out(scores, chosen, parents, len(first))
     reached = float(np.quantile(scores[np.isfinite(scores)], 1 - wanted))
     # As in a calibration, only that the top tenth is higher counts: there the wrong labels gather.
     surely = np.minimum(highest, highest[-_MATCHED // 10]) - level

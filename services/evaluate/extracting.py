@@ -232,5 +232,5 @@ class Journal:
 
 def journal_path(data: Path, source: Path, model: Model) -> Path:
     """Return where the journal of this model over this folder, CSV or .npz is kept."""
-    name = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+    name = hashlib.sha256(os.fsencode(source.resolve())).hexdigest()[:16]
     return data / "extractions" / f"{model.id}-{name}.jsonl"

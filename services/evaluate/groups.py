@@ -1,6 +1,6 @@
 """Error rates of each group that the labels name (sex, age band, region, ...), and how far apart the groups are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from services.evaluate.trials import Trials
 RATES: Final = (1e-3, 1e-4)
 """False match rates of all strangers, at whose thresholds groups are compared."""
 LEAST_PEOPLE: Final = 30
-"""People with two pictures, for a group's FNMR to be compared with another's."""
+"""People with two pictures, for a group's FNMR to be compared with another's; people, for its failures."""
 LEAST_MATCHES: Final = 10
 """False matches that a group must let expect, at everybody's rate, for its own rate to be compared with another's."""
 _DRAWS: Final = 200
@@ -44,7 +44,12 @@ def grouping(
         )
         for value in values
     ]
-    ratios = {name: _ratio(groups, name, n) for n, name in enumerate(_names(rates))}
+    large = [group for group in groups if group.people >= LEAST_PEOPLE]
+    ratios = {
+        "failure to acquire": _largest_to_smallest(group.failure_to_acquire for group in large),
+        "failure to enrol": _largest_to_smallest(group.failure_to_enrol for group in large),
+    }
+    ratios |= {name: _ratio(groups, name, n) for n, name in enumerate(_names(rates))}
     return Grouping(column=column, threshold=round(target, 4), rates=rates, groups=groups, worst_to_best=ratios)
 
 
@@ -98,11 +103,12 @@ def _names(rates: Sequence[float]) -> list[str]:
 
 
 def _ratio(groups: Sequence[Group], name: str, number: int) -> float | None:
-    """Return the largest over the smallest of one figure, of groups that are large enough.
+    """Return the largest over the smallest of one figure, of groups that are large enough."""
+    return _largest_to_smallest([g.fnmr, g.fmr, *g.fmr_at][number] for g in groups if name not in g.too_small)
 
-    None for fewer than two of these, and where one is 0.
-    """
-    figures = [[g.fnmr, g.fmr, *g.fmr_at][number] for g in groups if name not in g.too_small]
+
+def _largest_to_smallest(figures: Iterable[Rate | None]) -> float | None:
+    """Return None for fewer than two, and where one is 0."""
     values = [figure.value for figure in figures if figure is not None]
     return max(values) / min(values) if len(values) > 1 and min(values) > 0 else None
 

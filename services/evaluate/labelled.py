@@ -23,6 +23,7 @@ FILE_COLUMNS: Final = ("file", "path", "picture", "filename")
 PERSON_COLUMNS: Final = ("person", "subject", "person_id", "identity")
 AGE_COLUMNS: Final = ("age", "age_band", "ageband", "age_group")
 """Groups too, though they change from one picture of a person to the next."""
+_CONTROLS: Final = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 GROUPS: Final = range(2, 21)
 """How many values make a column a group: one says nothing, and more than 20 are no groups but names or dates."""
 
@@ -121,7 +122,7 @@ def _people(folder: Path) -> Labelled:
             f"{folder}: no pictures in it that are of somebody{here}. Each person needs a folder (person/picture.jpg), "
             "or a CSV with the columns file and person says who is who (--labels)"
         )
-    return Labelled(_of_several(pictures, folder), (), tuple(problems), folder.resolve().name)
+    return Labelled(_of_several(pictures, folder), (), _told(problems), legible(folder.resolve().name))
 
 
 def _below(person: Path, folder: Path, problems: list[Problem]) -> Iterator[Path]:
@@ -184,7 +185,7 @@ def _listed(labels: Path, folder: Path | None) -> Labelled:
     columns = _group_columns([row for _, row in kept], problems)
     pictures = [Picture(path, row.person, _groups(row, columns)) for path, row in kept]
     source = f"{folder.resolve().name}, {labels.name}" if folder and labels.parent != folder else labels.name
-    return Labelled(_of_several(pictures, labels), tuple(columns), tuple(problems), source)
+    return Labelled(_of_several(pictures, labels), tuple(columns), _told(problems), legible(source))
 
 
 def _rows(labels: Path) -> list[_Row]:
@@ -219,7 +220,7 @@ def _column(labels: Path, columns: Sequence[str], names: Sequence[str]) -> str:
     if found is None:
         raise CannotRead(
             f"{labels} has no column {names[0]} (nor {', '.join(names[1:])}); its first line is "
-            f"{', '.join(columns)[:200] or 'empty'}"
+            f"{legible(', '.join(columns)[:200]) or 'empty'}"
         )
     return found
 
@@ -307,7 +308,7 @@ def _usable(path: Path, vectors: Vector, names: list[str], detected: NDArray[np.
     persons = tuple(names[n].strip() for n in kept.tolist())
     if len(set(persons)) < 2:
         raise CannotRead(_too_few(path, len(set(persons))))
-    return Templates(np.ascontiguousarray(vectors[kept]), persons, path.name, tuple(problems))
+    return Templates(np.ascontiguousarray(vectors[kept]), persons, legible(path.name), _told(problems))
 
 
 # ---- all of them
@@ -328,6 +329,15 @@ def _too_few(where: Path, people: int) -> str:
     )
 
 
+def _told(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(Problem(problem.what, legible(problem.where)) for problem in problems)
+
+
 def _shown(name: str) -> str:
-    """Return a file's name as any terminal and JSON take it."""
+    """Return a file's name as JSON takes it."""
     return os.fsencode(name).decode("utf-8", "replace")
+
+
+def legible(text: str) -> str:
+    """Return a name from outside as any terminal, page and JSON take it: what would steer a terminal is replaced."""
+    return _shown(text).translate(_CONTROLS)

@@ -1,6 +1,7 @@
 """Measures one model on what came out of the pictures: everything of a ModelReport, in order."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from services.evaluate import background, identification
-from services.evaluate.acquisition import Item, acquisition
+from services.evaluate.acquisition import Item, acquisition, once_each
 from services.evaluate.gallery import real_gallery
 from services.evaluate.groups import grouping
 from services.evaluate.report import (
@@ -76,10 +77,13 @@ def measure(
     """Measure a model on items, of which templates were `given` or extracted. Raises NothingToCompare."""
     comparator = Comparator(model.calibration)
     usable = [item for item in items if item.usable]
-    rows: list[int] = few_of_each([item.person for item in usable]).tolist()
-    compared = [usable[n] for n in rows]
+    different = once_each(usable)
+    rows: list[int] = few_of_each([item.person for item in different]).tolist()
+    compared = [different[n] for n in rows]
     if len(compared) < 2:
-        raise NothingToCompare(f"{len(usable)} of {len(items)} pictures can be compared: nothing can be measured")
+        refused = Counter(item.reason.replace("_", " ") for item in items if item.reason is not None)
+        reasons = "".join(f"; {reason}: {number}" for reason, number in refused.most_common())
+        raise NothingToCompare(f"{len(compared)} of {len(items)} pictures can be compared, and it takes two{reasons}")
     seconds: dict[str, float] = {}
     clock = _Clock(seconds, say)
     with clock("trials"):
@@ -116,7 +120,7 @@ def measure(
             dimension=manifest.dimension,
             comparison=_comparison(comparator),
             calibration=dict(model.calibration.provenance),
-            acquisition=acquisition(items, len(compared), given),
+            acquisition=acquisition(items, len(compared), len(usable) - len(different), given),
             trials=Counts(
                 people=trials.people,
                 templates=len(faces),

@@ -50,6 +50,8 @@ class Data(_Part):
 class Reason(_Part):
     reason: str
     pictures: int
+    examples: list[str]
+    """File names below the source, or rows of templates."""
 
 
 class Acquisition(_Part):
@@ -65,8 +67,10 @@ class Acquisition(_Part):
     enrol_reasons: list[Reason]
     people_lost: Rate
     """People without a single usable picture."""
+    repeated: int
+    """Usable pictures that are copies of another one of the same person (the same template): not compared."""
     left_out: int
-    """Usable pictures that are not compared, so that nobody has more than `pictures_each`."""
+    """Other usable pictures that are not compared, so that nobody has more than `pictures_each`."""
     pictures_each: int
 
 
@@ -246,7 +250,8 @@ class Grouping(_Part):
     """False match rates of all strangers that `Group.fmr_at` is measured at."""
     groups: list[Group]
     worst_to_best: dict[str, float | None]
-    """Ratio of the largest to the smallest, of the groups that are large enough: fnmr, fmr, fmr at 0.001, ..."""
+    """Ratio of the largest to the smallest, of the groups that are large enough: failure to acquire, failure to enrol,
+    fnmr, fmr, fmr at 0.001, ... None: fewer than two such groups, or the smallest is 0."""
 
 
 class Pair(_Part):

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -47,7 +47,7 @@ class Wish:
 class Faces:
     """What there is to measure with."""
 
-    vectors: Vector
+    vectors: Vector = field(repr=False)
     persons: Sequence[str]
     source: str
     pictures: int
@@ -204,7 +204,8 @@ def _report(
     if not elsewhere:
         lines.append(
             f"Next: `eyni evaluate OTHER_FACES --model {model.name}` measures it on other people; `eyni models use "
-            f"{model.name}` makes it serve. Services that run it already must be started again."
+            f"{model.name}` makes it serve. Services that run it already must be started again; where people are "
+            "enrolled with it, run `eyni registry rebuild` in between, for another gate may refuse some of them."
         )
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

@@ -73,6 +73,7 @@ REFUSALS = frozenset(
         "shared.model.ModelRefused",
         "shared.calibrating.CannotCalibrate",
         "shared.gallery_log.WrongModel",
+        "services.api.tables.RegistryMisfit",
         "services.enroll.pool.CannotStart",
         "services.evaluate.labelled.CannotRead",
     )

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from services.evaluate.acquisition import Item, data, of_samples, of_templates
 from services.evaluate.extracting import journal_path
 from services.evaluate.html.markup import share
-from services.evaluate.labelled import Labelled, Templates, read
+from services.evaluate.labelled import Labelled, Problem, Templates, legible, read
 from services.evaluate.measuring import Measured, NothingToCompare, measure
 from services.evaluate.report import ModelReport, Rate, Report
 from services.evaluate.software import versions
@@ -80,7 +81,7 @@ def evaluate(
                 pictures[model.id] = thumbnails(model, part.worst, settings.pixel_limit)
     report = Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["eyni", *sys.argv[1:]],
+        command=["eyni", *map(legible, sys.argv[1:])],
         data=data(source.found),
         models=[part.report for part in measured],
         machine=_machine(),
@@ -131,6 +132,8 @@ def _measured(model: Model, source: _Source, settings: Settings, journals: list[
         samples = extracted(found, model, settings, journal, console)
         seconds["extraction"] = round(time.monotonic() - start, 3)
         items, columns = of_samples(samples, comparator, source.root), found.group_columns
+    refused = [(item.reason.replace("_", " "), item.shown) for item in items if item.reason is not None]
+    tell_problems([Problem(f"{model.name} refuses it, {reason}", shown) for reason, shown in refused], console)
     with working(console, f"measuring {model.name}"):
         try:
             part = measure(model, items, columns, policy(settings), isinstance(found, Templates), lambda step: None)
@@ -187,7 +190,7 @@ def _rows(report: Report) -> dict[str, _Figure]:
 
 def _tell(report: Report, output: Path) -> None:
     console = Console()
-    table = Table(title=f"{report.data.source}: {report.data.people} people", title_justify="left")
+    table = Table(title=Text(f"{report.data.source}: {report.data.people} people"), title_justify="left")
     table.add_column("")
     for model in report.models:
         table.add_column(model.name, justify="right")
@@ -203,7 +206,8 @@ def _tell(report: Report, output: Path) -> None:
     for model in report.models:
         if model.gallery is not None and not model.gallery.agrees:
             console.print(f"{model.name}: the gallery's answers are not those of this report: see there", markup=False)
-    console.print(f"Report: {output / HTML} (faces and names), {output / JSON}", markup=False, soft_wrap=True)
+    where = f"{output / HTML} (faces and names), {output / JSON}"
+    console.print(f"Report: {legible(where)}", markup=False, soft_wrap=True)
 
 
 def _told(value: Rate | None) -> str:

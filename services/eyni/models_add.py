@@ -1,5 +1,6 @@
 """`eyni models add`: brings a model's folder into the data folder, whole and examined, or not at all."""
 
+import lzma
 import os
 import re
 import stat
@@ -37,6 +38,8 @@ _LIMITS: Final = {MANIFEST: 2**16, CALIBRATION: 2**24}
 _IN_A_ZIP: Final = re.compile(
     rf"{re.escape(MANIFEST)}|{re.escape(CALIBRATION)}|[A-Za-z0-9][A-Za-z0-9._-]{{0,100}}\.onnx"
 )
+_ENTRIES: Final = 5
+"""Files of a .zip: manifest, calibration, a detector and two networks. With LIMIT it bounds what one can unpack to."""
 _BLOCK: Final = 1 << 20
 
 
@@ -133,11 +136,25 @@ def _keep(file: IO[bytes], path: Path, limit: int) -> None:
         os.fsync(kept.fileno())
 
 
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    UnicodeDecodeError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What zipfile raises for an archive that is not in order, or that asks for a password."""
+
+
 def _unpack(archive: Path, to: Path) -> None:
     """Take a model's files out of a .zip that has nothing else. Raises ModelRefused."""
     to.mkdir()
     try:
         with zipfile.ZipFile(archive) as opened:
+            if (count := len(opened.infolist())) > _ENTRIES:
+                raise ModelRefused(f"the .zip holds {count} files; a model has {_ENTRIES} at most")
             for entry in opened.infolist():
                 if not _IN_A_ZIP.fullmatch(entry.filename) or stat.S_ISLNK(entry.external_attr >> 16):
                     raise ModelRefused(
@@ -148,7 +165,7 @@ def _unpack(archive: Path, to: Path) -> None:
                     _keep(file, to / entry.filename, _LIMITS.get(entry.filename, LIMIT))
     except FileExistsError:
         raise ModelRefused("the .zip holds two files of one name") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise ModelRefused(f"the .zip cannot be unpacked: {error}") from None
 
 
@@ -185,6 +202,13 @@ def _check_place(new: Model, settings: Settings, replace: bool) -> None:
     if old.id == new.id:
         ours, theirs = old.folder / CALIBRATION, new.folder / CALIBRATION
         if not ours.is_file():
+            return
+        if old.manifest.comparison != new.manifest.comparison and not theirs.exists():
+            if not replace:
+                raise Failed(
+                    f"{new.name} is here with another comparison, and a calibration of that: --replace leaves the "
+                    f"calibration out; then `eyni calibrate FACES --model {new.name}`"
+                )
             return
         if not theirs.exists():
             _copy(old.folder, CALIBRATION, new.folder)

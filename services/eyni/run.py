@@ -26,8 +26,6 @@ ServiceName = Literal["enroll", "match", "api"]
 
 def run(service: ServiceName, settings: Settings) -> None:
     """Run one service until SIGTERM or Ctrl-C."""
-    from shared.model import ModelRefused
-
     configure(settings.log_level, settings.log_format)
     stop = stop_on_signals()
     end_with_supervisor(stop)
@@ -38,14 +36,27 @@ def run(service: ServiceName, settings: Settings) -> None:
         log.warning("memory: is seen by this process only, and gone with it")
     try:
         _service(service)(settings, stop)
-    except ValueError as error:
-        if not (isinstance(error, ModelRefused) or str(error).startswith("EYNI_")):
+    except Exception as error:
+        if not _for_the_operator(error):
             raise
         # One line among those of the other services, and the exit code by which `eyni up` knows that it will not help
         # to start it again.
         log.error("cannot start", reason=str(error))
         raise typer.Exit(Code.USAGE) from None
     log.info("stopped")
+
+
+def _for_the_operator(error: Exception) -> bool:
+    """Tell a refusal to start with these settings, whose message says what to do, from a bug."""
+    from shared.model import ModelRefused
+
+    named = f"{type(error).__module__}.{type(error).__name__}"
+    # By name: the registry's libraries are the api's alone.
+    return (
+        isinstance(error, ModelRefused)
+        or named == "services.api.tables.RegistryMisfit"
+        or (isinstance(error, ValueError) and str(error).startswith("EYNI_"))
+    )
 
 
 def _service(name: ServiceName) -> Callable[[Settings, threading.Event], None]:

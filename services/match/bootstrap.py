@@ -47,21 +47,25 @@ def comparator(settings: Settings) -> Comparator:
     return Comparator(in_use(settings.data, settings.model).calibration)
 
 
-def recover(log: Log, snapshots: Snapshots, comparator: Comparator) -> Gallery:
+def recover(log: Log, snapshots: Snapshots, comparator: Comparator, tidy: bool = True) -> Gallery:
     """Return the newest valid snapshot's state, or an empty one if a cold replay is possible.
+
+    `tidy`: put aside what is refused, and remove what was left half-written; not where another process may own them.
 
     Raises LogGap where the log no longer holds what would have to be replayed: an answer from a gallery with a hole
     would clear somebody who is enrolled, so an operator must restore the log (or an older snapshot) first.
     """
     span = log.spans(Name.GALLERY)[0]
     identity = log.identity(Name.GALLERY)
-    snapshots.sweep()
+    if tidy:
+        snapshots.sweep()
     for generation in snapshots.generations():
         try:
             gallery = snapshots.load(generation, identity, span.end, comparator)
         except SnapshotRefused as reason:
             metrics.SNAPSHOTS.labels("refused").inc()
-            _log.error("snapshot refused", reason=str(reason), kept_as=str(snapshots.set_aside(generation)))
+            kept = snapshots.set_aside(generation) if tidy else generation
+            _log.error("snapshot refused", reason=str(reason), kept_as=str(kept))
             continue
         if gallery.position >= span.start:
             _log.info(
@@ -140,7 +144,8 @@ def digest(settings: Settings, cold: bool) -> dict[str, str | int]:
     try:
         log.ensure(list(TOPICS.values()))
         require_model(log, compares.calibration.model)
-        gallery = Gallery(compares) if cold else recover(log, snapshots_in(settings.data), compares)
+        # A matcher may be running on these snapshots, with the calibration that it was started with.
+        gallery = Gallery(compares) if cold else recover(log, snapshots_in(settings.data), compares, tidy=False)
         replay(log, Matcher(gallery, policy(settings)))
         return {
             "as_of": gallery.position,

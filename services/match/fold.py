@@ -36,6 +36,8 @@ class Folded:
     records: int
     decisions: Sequence[Decided]
     letters: Sequence[DeadLettered]
+    passed_over: int = 0
+    """Records of a replay that the gallery does not take."""
 
 
 def follow(log: Log, gallery: Gallery) -> Reader:
@@ -59,7 +61,8 @@ def fold(matcher: Matcher, reader: Reader, timeout: float, decide_from: int) -> 
     with metrics.MATCH_SECONDS.labels("gallery").time():
         decisions = matcher.fold(events, decide_from)
     gallery.position = records[-1].offset + 1
-    return Folded(len(records), decisions, [one for one in letters if one.offset >= decide_from])
+    fresh = [one for one in letters if one.offset >= decide_from]
+    return Folded(len(records), decisions, fresh, len(letters) - len(fresh))
 
 
 def _gallery_event(record: Record, comparator: Comparator) -> GalleryEvent:

@@ -20,8 +20,10 @@ from services.match.gallery import ENCOUNTER, Gallery, GalleryView, calibration_
 from shared.biometrics import STRICT
 from shared.calibration import Comparator, Prepared
 
-FORMAT: Final = 2
-"""1 held templates as extracted, and no nearness."""
+FORMAT: Final = 3
+"""Counts up when the files change, or what our own code puts into them (fusion, nearness): rows made otherwise are
+another state than a cold replay's (I3). 1 held templates as extracted; 2 took half the variance off every mean, of
+whatever model."""
 KEPT: Final = 2
 """Generations on disk: the newest, and the one before it in case the newest is damaged (I5)."""
 

@@ -58,6 +58,7 @@ class Worker:
         # Below the mark, the decisions were appended by an earlier run.
         self._marked = log.committed(Group.FOLD, Name.GALLERY)[0]
         self._goal = log.spans(Name.GALLERY)[0].end
+        self._passed_over = 0
         self.ready = self.gallery.position >= self._goal
         self.references = 0
         """Active encounters."""
@@ -74,6 +75,14 @@ class Worker:
             if not self.ready:
                 return count
             _log.info("ready", position=self.gallery.position, encounters=len(self.gallery))
+            if self._passed_over:
+                # Decided in another run, perhaps with a calibration whose gate took them: then nobody finds them now.
+                _log.warning(
+                    "records of the log are not in the gallery",
+                    records=self._passed_over,
+                    reason="dead letters of earlier runs; or enrolled with another calibration, and this one's gate "
+                    "refuses them: enrol these people anew, or calibrate with more faces",
+                )
         if not self._asked:
             self._asked = self._poll_probes(0 if count else timeout)
         count += len(self._asked)
@@ -96,6 +105,7 @@ class Worker:
         folded = fold(self.matcher, self._gallery_records, timeout, decide_from=self._marked)
         if not folded.records:
             return 0
+        self._passed_over += folded.passed_over
         self._outbox += [*folded.decisions, *folded.letters]
         self._settle()
         self._tell()

@@ -22,6 +22,7 @@ h3 { font-size: 1rem; margin: 1.8rem 0 .4rem; }
 p { margin: .5rem 0; max-width: 46rem; }
 p.lead, .soft { color: var(--soft); }
 small, .small { font-size: .85rem; }
+summary { cursor: pointer; color: var(--mark); font-size: .9rem; }
 ul { max-width: 46rem; padding-left: 1.2rem; margin: .5rem 0; }
 li { margin: .25rem 0; }
 .notice { border-left: 4px solid var(--mark); background: var(--card); padding: .6rem 1rem; margin: 1.2rem 0;

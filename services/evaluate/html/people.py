@@ -25,13 +25,14 @@ def _grouping(found: Grouping) -> str:
         *rates,
     ]
     rows = [_group(group, found) for group in found.groups]
-    names = ["fnmr", "fmr", *(f"fmr at {wanted:g}" for wanted in found.rates)]
+    names = ["failure to acquire", "failure to enrol", "fnmr", "fmr", *(f"fmr at {wanted:g}" for wanted in found.rates)]
     ratios = [found.worst_to_best.get(name) for name in names]
-    rows.append(["Worst ÷ best", "", "", "", "", *(f"{r:.1f}" if r is not None else NONE for r in ratios)])
+    rows.append(["Worst ÷ best", "", "", *(f"{r:.1f}" if r is not None else NONE for r in ratios)])
     return table(heads, rows, strong=(len(rows) - 1,)) + (
         "<p class=small>acquire, enrol: failures. FMR: strangers of one group among themselves. Grey: too few people "
         "to be compared with other groups (30 people with two pictures for FNMR, 10 false matches to be expected for "
-        "FMR); these are not in the ratio.</p>"
+        "FMR); these are not in the ratio, nor groups of fewer than 30 people in that of failures. There is no ratio "
+        "where the smallest rate is 0.</p>"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from services.evaluate.html.colophon import about, limits
 from services.evaluate.html.identification import gallery, identification, ranks
-from services.evaluate.html.markup import NONE, Faces, count, listing, odds, rate, table, text
+from services.evaluate.html.markup import NONE, Faces, count, each_model, listing, odds, rate, table, text
 from services.evaluate.html.people import groups, worst
 from services.evaluate.html.verification import HOLDS, calibration, histograms, own_point, verification
 from services.evaluate.report import ModelReport, Rate, Reason, Report
@@ -115,10 +115,12 @@ enrol come on top.</li>
 name anybody. <strong>FNIR</strong>, false negative identification rate: share of searches of somebody who is enrolled
 that don't name that person. A gallery of N people multiplies false matches by N: its threshold has to be
 10·log₁₀ N dB higher.</li>
-<li><strong>95 % bounds</strong> come from drawing the people (not the pictures) anew 400 times. They say what chance
-does with these people, and nothing of people unlike them.</li>
+<li><strong>95 % bounds</strong> come from drawing the people (not the pictures) anew 400 times, 200 times for groups;
+they are never narrower than Wilson's bounds, which hold for independent trials. Those stand alone for failures to
+acquire and to enrol, and where no trial failed, or all did. Bounds say what chance does with these people, and nothing
+of people unlike them.</li>
 <li><strong>Rule of 30</strong>: a rate is worth its digits where 30 errors are to be expected. Where there are 3 to
-30, figures are marked <em>few</em>; below 3 nothing can be measured, and nothing is shown.</li>
+30, figures are marked <em>few</em>; below 3 no FNMR is told, and no verdict on the calibration.</li>
 </ul>"""
 
 
@@ -144,7 +146,9 @@ def _data(report: Report) -> str:
     ]
     each = report.models[0].acquisition.pictures_each
     left = max(model.acquisition.left_out for model in report.models)
-    more = f" {count(left)} more pictures of people who have many are left out of the trials." if left else ""
+    more = f" {count(left)} more {data.kind} of people who have many are left out of the trials." if left else ""
+    if copies := max(model.acquisition.repeated for model in report.models):
+        more += f" {count(copies)} copies of another of the same person are left out too: a copy always matches."
     problems = ""
     if data.problems:
         lines = [
@@ -161,7 +165,7 @@ def _data(report: Report) -> str:
         + problems
         + "<h3>Trials</h3>"
         + table(heads, rows)
-        + f"<p>Every pair of pictures is a trial, with at most {each} pictures of each person.{more}</p>"
+        + f"<p>Every pair of {data.kind} is a trial, with at most {each} {data.kind} of each person.{more}</p>"
     )
 
 
@@ -188,7 +192,23 @@ def _acquisition(report: Report) -> str:
     total("Failure to enrol: refused", [a.failure_to_enrol for a in found])
     each([a.enrol_reasons for a in found])
     total(f"People without a usable {report.data.kind.removesuffix('s')}", [a.people_lost for a in found])
-    return f"<p>{_GIVEN if given else _EXTRACTED}</p>" + table(heads, rows, strong=strong)
+    return f"<p>{_GIVEN if given else _EXTRACTED}</p>" + table(heads, rows, strong=strong) + each_model(report, _which)
+
+
+def _which(model: ModelReport) -> str:
+    """Name the pictures that were refused, some for each reason."""
+    rows = [
+        [
+            text(found.reason.replace("_", " ")),
+            count(found.pictures),
+            f"<small>{text('; '.join(found.examples))}{' …' if found.pictures > len(found.examples) else ''}</small>",
+        ]
+        for found in (*model.acquisition.acquire_reasons, *model.acquisition.enrol_reasons)
+    ]
+    if not rows:
+        return "<p class=small>None was refused.</p>"
+    named = table(["Refused", "number", "which"], rows, texts=(2,))
+    return f"<details><summary>Which were refused</summary>{named}</details>"
 
 
 _GIVEN: Final = (
@@ -196,8 +216,10 @@ _GIVEN: Final = (
     "gate refused."
 )
 _EXTRACTED: Final = (
-    "By the real extraction workers and the quality gate as it is set. Rates are shares of all pictures, or of all "
-    "people."
+    "By the real extraction workers and the quality gate as it is set; every picture is one attempt. Failure to "
+    "acquire: there is no face to judge. Failure to enrol: there is one, and the gate refuses it, for a search as for "
+    "an enrolment. ISO/IEC 19795-1 counts failures to enrol by people: that is the last row, if all pictures of a "
+    "person are attempts to enrol."
 )
 
 

@@ -39,7 +39,7 @@ def verification(report: Report) -> str:
     curve = figure(
         plots.det(report.models),
         "DET curve (detection error trade-off), both axes logarithmic, lower is better. Shaded: 95 % bounds. Dotted: "
-        "fewer than 30 pairs of people are to be expected.",
+        "fewer than 30 pairs of people are to be expected to match. No curve: no genuine trial is missed there.",
     )
     return table(heads, rows) + curve
 
@@ -55,7 +55,16 @@ def calibration(report: Report) -> str:
 
 
 def _declared(model: ModelReport) -> str:
-    heads = ["Threshold", "FMR declared", "FMR measured", "÷ declared", "pairs of people", "", "FNMR", "FNMR expected"]
+    heads = [
+        "Threshold",
+        "FMR declared",
+        "FMR measured",
+        "÷ declared",
+        "÷ declared, by pairs of people",
+        "",
+        "FNMR",
+        "FNMR expected",
+    ]
     rows = [
         [
             f"{point.threshold:.1f} dB" + (" <small>verification</small>" if point.verification_target else ""),
@@ -71,8 +80,9 @@ def _declared(model: ModelReport) -> str:
     ]
     found = model.verification
     return table(heads, rows, texts=(5,)) + (
-        "<p class=small>÷ declared: pairs of pictures; pairs of people: the same where each pair of people counts "
-        f"once, as in the calibration. It measured to {found.measured_to:.1f} dB; beyond, scores are extrapolated: "
+        "<p class=small>÷ declared: of pairs of pictures; by pairs of people: the same where each pair of people "
+        f"counts once, as in the calibration. It measured to {found.measured_to:.1f} dB; beyond, scores are "
+        "extrapolated: "
         f"{share(found.extrapolated_genuine)} of the genuine and {share(found.extrapolated_impostor)} of the impostor "
         "trials here.</p>"
     )

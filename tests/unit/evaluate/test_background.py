@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.evaluate import background
 from services.evaluate.background import (
     GRID,
     Strangers,
     fit_population,
+    one_of_each,
     prepared,
     real_strangers,
     synthetic_strangers,
@@ -106,3 +108,18 @@ def test_real_strangers_are_all_others() -> None:
     at = int(np.searchsorted(GRID, 12.0))
     assert found.people == 29
     assert found.share[:, at] == pytest.approx((db >= GRID[at]).sum(axis=1) / 29)
+
+
+def test_of_very_many_people_a_part_stands_for_all_so_that_memory_stays_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(background, "MOST_PARENTS", 150)
+    faces = faces_of(200, 2)
+    rows = one_of_each(faces)
+    assert len(rows) == 150
+    assert len(np.unique(faces.person[rows])) == 150
+    assert set(rows.tolist()) <= set(faces.first.tolist())
+    real, made = real_strangers(comparator(), faces), synthetic_strangers(comparator(), faces, 20_000)
+    assert made is not None
+    assert (real.people, real.share.shape, made.share.shape) == (149, (150, len(GRID)), (150, len(GRID)))
+    assert len(fit_population(comparator(), faces).seen) == 150

@@ -68,6 +68,22 @@ def test_failures_of_a_group_are_of_its_own_pictures() -> None:
     assert (f.pictures, f.people, m.pictures) == (100, 41, 80)
 
 
+def test_a_group_that_is_refused_more_often_is_seen() -> None:
+    vectors, names = crowd(80)
+    items = [
+        Item(n, n, v, groups={"sex": "FM"[k % 4 // 2]}) for k, (n, v) in enumerate(zip(names, vectors, strict=True))
+    ]
+    compared = list(items)
+    reason = str(RetakeReason.BLURRED)
+    items += [Item(f"p{n:04d}", "x", None, reason, groups={"sex": "FM"[n % 2]}) for n in range(20)]
+    items += [Item("p0000", "x", None, reason, groups={"sex": "F"}) for _ in range(10)]
+    trials = compare_all(comparator(), Faces.of(comparator(), vectors, names))
+    found = grouping("sex", items, compared, trials, TARGET, True)
+    assert found is not None
+    assert found.worst_to_best["failure to enrol"] == pytest.approx((20 / 100) / (10 / 90))
+    assert found.worst_to_best["failure to acquire"] is None
+
+
 def test_pictures_without_a_value_are_in_no_group() -> None:
     vectors, names = crowd(40)
     items = [

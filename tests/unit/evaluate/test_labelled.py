@@ -328,3 +328,18 @@ def test_the_development_faces_are_read_by_their_csv_either_way() -> None:
     assert (len(found.pictures), len({p.person for p in found.pictures})) == (985, 600)
     assert (found.group_columns, found.problems) == ((), ())
     assert faces(DEV / "dev", DEV / "dev.csv").pictures == found.pictures
+
+
+def test_a_name_that_would_steer_a_terminal_is_shown_without_that(tmp_path: Path) -> None:
+    root = folder(tmp_path, "a/1.jpg", "b/1.jpg")
+    (root / "labels.csv").write_text("file,person\na/1.jpg,a\nb/1.jpg,b\ngone\x1b]0;owned\x07.jpg,c\n")
+    found = faces(root)
+    assert [p.where for p in found.problems] == ["gone\ufffd]0;owned\ufffd.jpg (labels.csv, line 4)"]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_read_and_named_as_far_as_it_goes(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xffces"))
+    odd.mkdir()
+    folder(odd, "a/1.jpg", "b/1.jpg")
+    found = faces(odd)
+    assert found.source.encode() == "f\ufffdces".encode()

@@ -114,6 +114,30 @@ def test_refusals_are_told_by_reason_and_kind() -> None:
     assert (found.people_lost.hits, found.people_lost.of) == (1, 41)
 
 
+def test_refused_pictures_are_named() -> None:
+    items = [*items_of(40), *(Item("nobody", f"bad{n}<b>.jpg", None, str(RetakeReason.UNDECODABLE)) for n in range(30))]
+    found = measured(items)
+    [reason] = found.report.acquisition.acquire_reasons
+    assert reason.examples == [f"bad{n}<b>.jpg" for n in range(20)]
+    text = page(report_of(found), {})
+    assert "bad0&lt;b&gt;.jpg; bad1" in text
+    assert "bad20" not in text
+
+
+def test_a_copy_of_a_picture_is_no_second_picture_of_that_person() -> None:
+    items = items_of(40, 1)
+    once = measured(items).report
+    copied = measured([*items, *items[:15]]).report
+    assert (copied.acquisition.repeated, copied.acquisition.left_out) == (15, 0)
+    assert copied.trials == once.trials
+    assert copied.trials.genuine == 0
+    assert "15 copies of another" in page(report_of(measured([*items, *items[:15]])), {})
+    # Of two people, it is a wrong label, and stays to be seen.
+    other = Item("somebody else", "wrong.jpg", items[0].vector)
+    worst = measured([*items, other]).report.worst_impostor[0]
+    assert "wrong.jpg" in (worst.first, worst.second)
+
+
 def test_templates_that_no_face_has_are_not_compared() -> None:
     vectors, names = crowd(40)
     vectors[3] *= 1000
@@ -156,7 +180,7 @@ def test_with_one_person_left_there_is_still_a_report() -> None:
 
 
 def test_without_a_usable_pair_nothing_can_be_measured() -> None:
-    with pytest.raises(NothingToCompare, match="1 of 3"):
+    with pytest.raises(NothingToCompare, match=r"1 of 3 .* no face: 2"):
         measured([*items_of(1, 1), *(Item("b", "b", None, "no_face") for _ in range(2))])
 
 

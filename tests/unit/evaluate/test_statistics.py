@@ -147,6 +147,21 @@ def test_bounds_of_the_false_match_rate_hold_the_truth_about_as_often_as_they_sa
     assert wide <= 2 or lambs
 
 
+@pytest.mark.parametrize("expected", [5, 10])
+def test_the_upper_bound_holds_where_few_false_matches_are_seen(expected: int) -> None:
+    people, missed = 100, 0
+    a, b = np.triu_indices(people, 1)
+    for seed in range(120):
+        matches = np.random.default_rng(seed).random(len(a)) < expected / len(a)
+        found = trials(range(people), [], [(int(i), int(j), 20.0) for i, j in zip(a[matches], b[matches], strict=True)])
+        drawn = redraw(found, [], [20.0], times=100)
+        hits = len(found.tail)
+        limits = bounds(drawn.fmr[:, 0], hits, found.impostors, found.pairs_of_people, spread_of(found, 20.0))
+        assert limits is not None
+        missed += limits.high < expected / len(a)
+    assert missed <= 6
+
+
 def test_the_pairs_own_chance_is_not_counted_thrice() -> None:
     everybody_once = trials(range(40), [], [(2 * n, 2 * n + 1, 30.0) for n in range(20)])
     one_person = trials(range(40), [], [(0, n + 1, 30.0) for n in range(20)])

@@ -155,6 +155,21 @@ def test_adding_the_same_again_is_fine_and_keeps_the_calibration(eyni: Eyni, tmp
     assert (eyni.data / "models" / "toy" / CALIBRATION).read_bytes() == calibration
 
 
+def test_the_same_model_with_another_comparison_loses_its_calibration_only_when_told_to_replace(
+    eyni: Eyni, tmp_path: Path
+) -> None:
+    source = folders.calibrated(folders.model(tmp_path / "toy")).folder
+    eyni("add", source)
+    (source / CALIBRATION).unlink()
+    manifest = source / MANIFEST
+    manifest.write_text(manifest.read_text().replace("normalised = false", "normalised = true"))
+    refused = eyni("add", source)
+    assert (refused.exit_code, "--replace" in refused.output, "eyni calibrate" in refused.output) == (1, True, True)
+    assert eyni("add", source, "--replace").exit_code == 0
+    assert find("toy", eyni.data).manifest.comparison.normalised
+    assert eyni.added == {"toy": {MANIFEST, "net.onnx"}}
+
+
 def test_another_model_of_the_name_comes_in_only_when_told_to_replace(eyni: Eyni, tmp_path: Path) -> None:
     old = folders.calibrated(folders.model(tmp_path / "1")).folder
     new = folders.model(tmp_path / "2", recipe="mirrored")

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -158,6 +158,43 @@ def test_a_zip_with_a_link_in_it_is_refused(eyni: Eyni, tmp_path: Path, server: 
     server.files = {"/toy.zip": path.read_bytes()}
     result = eyni("add", f"{server.url}/toy.zip", "--sha256", folders.sha256(path.read_bytes()))
     assert (result.exit_code, "no link" in result.output) == (1, True)
+
+
+def test_a_zip_of_more_files_than_a_model_has_is_refused_before_they_fill_the_disk(
+    eyni: Eyni, tmp_path: Path, server: Server
+) -> None:
+    path, _ = folders.zipped(folders.model(tmp_path / "toy").folder, tmp_path / "toy.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        for n in range(4):
+            archive.writestr(f"bomb{n}.onnx", b"")
+    server.files = {"/toy.zip": path.read_bytes()}
+    result = eyni("add", f"{server.url}/toy.zip", "--sha256", folders.sha256(path.read_bytes()))
+    assert (result.exit_code, "holds 6 files; a model has 5 at most" in result.output) == (1, True), result.output
+
+
+def damaged(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(MANIFEST, bytes(range(256)) * 20)
+    content = bytearray(path.read_bytes())
+    content[50:80] = bytes(byte ^ 0xFF for byte in content[50:80])
+    path.write_bytes(content)
+
+
+def misnamed(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mödel.toml", b"")
+    path.write_bytes(path.read_bytes().replace("ö".encode(), b"\xff\xfe"))
+
+
+@pytest.mark.parametrize("make", [damaged, misnamed])
+def test_a_zip_that_is_damaged_in_a_seldom_way_is_refused_in_a_line(
+    eyni: Eyni, tmp_path: Path, server: Server, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "toy.zip")
+    content = (tmp_path / "toy.zip").read_bytes()
+    server.files = {"/toy.zip": content}
+    result = eyni("add", f"{server.url}/toy.zip", "--sha256", folders.sha256(content))
+    assert (result.exit_code, "cannot be unpacked" in result.output) == (1, True), result.output
 
 
 def test_what_is_no_zip_is_refused(eyni: Eyni, server: Server) -> None:

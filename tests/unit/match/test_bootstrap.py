@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from services.match import bootstrap
 from services.match.bootstrap import describe, policy
+from services.match.gallery import Gallery
 from shared.calibration import Comparator
 from shared.events import ReferenceEnrolled
 from shared.gallery_log import WrongModel
@@ -15,7 +17,7 @@ from shared.log.file import FileLog
 from shared.log.memory import MemoryLog
 from shared.model import ModelRefused, in_use
 from shared.settings import Settings
-from shared.topics import TOPICS, entry
+from shared.topics import TOPICS, Name, entry
 from tests.facts import comparator, enrolled, template
 
 
@@ -52,6 +54,21 @@ def test_a_model_that_is_not_there_or_not_calibrated_does_not_serve(
         start(Settings(data=tmp_path, model="nobody"))
     with pytest.raises(ModelRefused, match="has no calibration"):
         start(Settings(data=tmp_path, model="sface"))
+
+
+def test_a_digest_leaves_the_snapshots_of_a_matcher_that_runs_with_another_calibration_alone(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path)
+    leave(settings)
+    used = bootstrap.comparator(settings).calibration
+    before = Comparator(used.model_copy(update={"provenance": {"data": "others"}}))
+    snapshots = bootstrap.snapshots_in(tmp_path)
+    with closing(FileLog(tmp_path / "log")) as log:
+        written = snapshots.write(Gallery(before).view(), log.identity(Name.GALLERY))
+    half = written.with_name("00000000000000000007.writing")
+    half.mkdir()
+    found = bootstrap.digest(settings, cold=False)
+    assert found == bootstrap.digest(settings, cold=True)
+    assert (written.is_dir(), half.is_dir()) == (True, True)
 
 
 def test_the_default_is_the_default_models_calibration(tmp_path: Path) -> None:

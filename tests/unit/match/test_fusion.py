@@ -4,7 +4,7 @@ import numpy as np
 
 from services.match.fusion import fuse
 from shared.calibration import Comparator, Gate, Prepared
-from tests.facts import DIMENSION, calibration, vector
+from tests.facts import DIMENSION, calibration, comparator, vector
 
 CENTRE = (0.6,) + (0.0,) * (DIMENSION - 1)
 GATED = Comparator(calibration(gate=Gate(centre=CENTRE, distance=0.4, norm=(0.1, 3.0))))
@@ -17,8 +17,16 @@ def some(*seeds: int, near: float = 0.0) -> Prepared:
 def test_one_template_stays_as_it_is_and_several_become_their_mean() -> None:
     one = some(1)
     assert fuse(one, GATED).vectors.tobytes() == one.vectors.tobytes()
-    three = Prepared(np.stack([vector(1), vector(1), vector(2)]), np.zeros(3))
-    assert np.allclose(fuse(three, GATED).vectors[0], (2 * vector(1) + vector(2)) / 3, atol=1e-6)
+    near = (vector(1) + np.float32(0.3) * vector(2)).astype(np.float32)
+    three = Prepared(np.stack([vector(1), vector(1), near]), np.zeros(3))
+    assert np.allclose(fuse(three, GATED).vectors[0], vector(1) + 0.1 * vector(2), atol=1e-6)
+
+
+def test_pictures_of_two_people_become_the_reference_of_one_of_them() -> None:
+    # A mean of both would say yes to either.
+    two = Prepared(np.stack([vector(1), vector(2)]), np.zeros(2))
+
+    assert fuse(two, comparator()).vectors.tolist() == [vector(1).tolist()]
 
 
 def test_the_mean_of_many_people_which_resembles_everybody_is_not_used_but_one_of_them() -> None:

@@ -16,6 +16,7 @@ from services.match.policy import Policy
 from services.match.snapshot import Snapshots
 from services.match.worker import Worker
 from shared.biometrics import Template
+from shared.calibration import Comparator
 from shared.envelope import decode, encode
 from shared.events import (
     DeadLettered,
@@ -141,6 +142,22 @@ def test_poison_goes_to_dead_letters_once_with_its_place_and_reason_and_the_next
     assert (letter.topic, letter.offset, letter.value) == ("gallery", 1, poison)
     assert reason in letter.reason
     assert set(decisions(log)) == {"r-1", "r-2"}
+
+
+def test_somebody_enrolled_whom_a_new_calibrations_gate_refuses_is_not_lost_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = a_log()
+    put(log, *(enrolled(n, f"p{n}", [template(n)]) for n in range(3)))
+    drain(a_worker(log))
+    used = comparator().calibration
+    strict = Comparator(used.model_copy(update={"gate": used.gate.model_copy(update={"norm": (1e6, 1e7)})}))
+    worker = Worker(log, Matcher(Gallery(strict), POLICY), None, snapshot_seconds=3600)
+    drain(worker)
+    assert (worker.references, on(log, Name.DEAD_LETTERS)) == (0, [])
+    told = capsys.readouterr()
+    assert "records of the log are not in the gallery" in told.out + told.err
+    assert "records=3" in told.out + told.err
 
 
 def test_a_probe_of_another_model_is_a_dead_letter_and_never_compared() -> None:

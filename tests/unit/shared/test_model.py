@@ -84,6 +84,8 @@ def test_what_changes_no_template_leaves_the_id(before: str, after: str) -> None
     [
         ("format = 1", "format = 2", "format: Input should be 1"),
         ("format = 1", "format = [", "is not TOML"),
+        ("format = 1", f"format = {'[' * 50_000}", "is not TOML"),
+        ("format = 1", f"format = {'1' * 5_000}", "is not TOML"),
         ('name = "sface"', 'name = "../dlib"', "name: .*'../dlib'"),
         ('name = "sface"', 'name = "SFace"', "name: "),
         ('recipe = "plain"', 'recipe = "best"', "recipe: .*'best'"),

@@ -392,6 +392,18 @@ def test_references_taken_by_another_rule_are_not_gone_on_with_but_rebuilt(url: 
         registry.adopt({Name.GALLERY: "one"})
 
 
+def test_before_anybody_is_enrolled_the_model_may_still_be_chosen(url: str) -> None:
+    with closing(Registry(url, COMPARATOR)) as registry:
+        registry.adopt({Name.GALLERY: "one"})
+        registry.apply_gallery([])
+    other = Comparator(COMPARATOR.calibration.model_copy(update={"model": "another"}))
+    with closing(Registry(url, other)) as registry:
+        registry.adopt({Name.GALLERY: "one"})
+        registry.apply_gallery(on_log(enrolled("c-1", "p")))
+    with closing(Registry(url, COMPARATOR)) as registry, pytest.raises(RegistryMisfit, match="another model"):
+        registry.adopt({Name.GALLERY: "one"})
+
+
 def test_another_score_table_takes_the_same_references(url: str) -> None:
     with closing(Registry(url, COMPARATOR)) as registry:
         registry.adopt({Name.GALLERY: "one"})
