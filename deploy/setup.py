@@ -66,7 +66,7 @@ def set_up(root: Path, dev: bool) -> None:
         if _step("an empty .venv", [sys.executable, "-m", "venv", "--clear", str(venv)]):
             raise SystemExit("Python's venv does not work here. On Debian and Ubuntu: sudo apt install python3-venv")
         _install(python, root, "the build tools", BUILD)
-        _install(python, root, "the libraries (some 300 MB the first time)", RUN)
+        _install(python, root, "the libraries (760 MB on disk)", RUN)
         eyni = [*PIP, "--editable", str(root)]
         eyni.remove("--require-hashes")  # the one thing that is not from outside
         if _step("eyni itself", [str(python), *eyni]):

@@ -213,6 +213,7 @@ def _next(console: Console) -> None:
         "  eyni verify PERSON PICTURE     1:1\n"
         "  eyni identify PICTURE          1:N\n"
         "  eyni status                    watch it work\n"
+        "  eyni models list               what it misses, and how a better network goes in\n"
         "  eyni --help                    the rest",
         highlight=False,
     )
