@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from services.evaluate import background
 from services.evaluate.background import (
     GRID,
+    LEAST_PEOPLE,
     Strangers,
     fit_population,
     one_of_each,
@@ -23,7 +24,7 @@ from tests.unit.evaluate.making import comparator, crowd, faces_of
 def test_synthetic_people_match_as_often_as_real_ones(normalised: bool) -> None:
     faces = faces_of(400, 1, seed=3, normalised=normalised)
     real = real_strangers(comparator(normalised), faces)
-    made = synthetic_strangers(comparator(normalised), faces, 20_000)
+    made = synthetic_strangers(comparator(normalised), faces, 20_000, least=100)
     assert made is not None
     for db in (20.0, 25.0, 30.0):
         at = int(np.searchsorted(GRID, db))
@@ -34,14 +35,14 @@ def test_synthetic_people_match_as_often_as_real_ones(normalised: bool) -> None:
 
 def test_it_is_the_same_people_each_time() -> None:
     faces = faces_of(120, 1)
-    one, two = (synthetic_strangers(comparator(), faces, 20_000) for _ in range(2))
+    one, two = (synthetic_strangers(comparator(), faces, 20_000, least=100) for _ in range(2))
     assert one is not None
     assert two is not None
     assert np.array_equal(one.share, two.share)
 
 
 def test_of_few_people_no_others_are_made() -> None:
-    assert synthetic_strangers(comparator(), faces_of(99, 1)) is None
+    assert synthetic_strangers(comparator(), faces_of(LEAST_PEOPLE - 1, 1)) is None
 
 
 def test_a_synthetic_person_lies_between_two_people_who_are_alike() -> None:
@@ -65,7 +66,7 @@ def test_nobody_is_a_stranger_to_what_was_made_of_him() -> None:
     vectors[:2] = 40.0
     vectors[1, 0] += 0.5
     faces = Faces.of(comparator(), vectors, names)
-    made = synthetic_strangers(comparator(), faces, 20_000)
+    made = synthetic_strangers(comparator(), faces, 20_000, least=100)
     assert made is not None
     high = int(np.searchsorted(GRID, 60.0))
     assert made.share[:2, high].max() < 1e-6
@@ -90,7 +91,7 @@ def test_a_search_names_a_stranger_as_often_as_a_simulation_says() -> None:
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 100), st.sampled_from([1, 1_000, 10_000_000]))
 def test_a_higher_threshold_names_fewer_strangers_in_any_gallery(seed: int, size: int) -> None:
-    made = synthetic_strangers(comparator(), faces_of(100, 1, seed), 20_000)
+    made = synthetic_strangers(comparator(), faces_of(100, 1, seed), 20_000, least=100)
     assert made is not None
     curve = made.false_positives(size)
     # Where the count hands over to the tail, one count is the step.
@@ -119,7 +120,7 @@ def test_of_very_many_people_a_part_stands_for_all_so_that_memory_stays_bounded(
     assert len(rows) == 150
     assert len(np.unique(faces.person[rows])) == 150
     assert set(rows.tolist()) <= set(faces.first.tolist())
-    real, made = real_strangers(comparator(), faces), synthetic_strangers(comparator(), faces, 20_000)
+    real, made = real_strangers(comparator(), faces), synthetic_strangers(comparator(), faces, 20_000, least=100)
     assert made is not None
     assert (real.people, real.share.shape, made.share.shape) == (149, (150, len(GRID)), (150, len(GRID)))
     assert len(fit_population(comparator(), faces).seen) == 150

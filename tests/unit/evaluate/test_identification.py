@@ -13,7 +13,7 @@ from tests.unit.evaluate.making import comparator, crowd, faces_of
 FACES = faces_of(150, 3, seed=7)
 SEARCHES = search(comparator(), FACES)
 REAL = real_strangers(comparator(), FACES)
-SYNTHETIC = synthetic_strangers(comparator(), FACES, 20_000)
+SYNTHETIC = synthetic_strangers(comparator(), FACES, 20_000, least=100)
 FOUND = identification(SEARCHES, REAL, SYNTHETIC, Policy())
 
 
