@@ -20,11 +20,21 @@ def fuse(templates: Prepared, comparator: Comparator) -> Prepared:
     of ten strangers would be a master key. So where two of the templates are unalike, or their mean would not pass the
     gate, the template nearest to the mean stands for all.
     """
-    fused = comparator.fused(templates)
-    if len(templates) == 1 or (_alike(templates, comparator) and _passes(fused, comparator)):
-        return fused
-    nearest = int(((templates.vectors.astype(np.float64) - fused.vectors[0]) ** 2).sum(axis=1).argmin())
+    rows = standing_for(templates, comparator)
+    if len(rows) == 1:
+        return rows
+    mean = comparator.fused(templates).vectors[0]
+    nearest = int(((templates.vectors.astype(np.float64) - mean) ** 2).sum(axis=1).argmin())
     return templates[nearest : nearest + 1]
+
+
+def standing_for(references: Prepared, comparator: Comparator) -> Prepared:
+    """Return the rows to verify a person by: all encounters fused, or each by itself where they are unalike.
+
+    A child's picture and the grown-up's may be: none of the references is to be lost, and who asks takes the best.
+    """
+    fused = comparator.fused(references)
+    return fused if _alike(references, comparator) and _passes(fused, comparator) else references
 
 
 def _alike(templates: Prepared, comparator: Comparator) -> bool:

@@ -11,12 +11,12 @@ from itertools import groupby
 import numpy as np
 
 from services.match.filters import passes
-from services.match.fusion import fuse
+from services.match.fusion import fuse, standing_for
 from services.match.gallery import Gallery
 from services.match.index import Rows
 from services.match.policy import Policy
 from shared.biometrics import ALL_GALLERIES, Candidate, Template
-from shared.calibration import Comparator, Prepared
+from shared.calibration import Comparator, Prepared, search_threshold
 from shared.encounters import Encounter, Key, plan
 from shared.envelope import event_id
 from shared.events import (
@@ -191,14 +191,15 @@ class Matcher:
         active = [e for e in encounters if e.active]
         if not active:
             return self._decided(event, _nothing_active(question.person_id), ())
-        # One comparison with all that is known of the person, so its false match rate is that of one comparison.
-        reference = fuse(self.gallery.references_of(active), self.comparator)
-        verified = self._verified(self._probe(event.templates), reference, question.threshold)
+        references = standing_for(self.gallery.references_of(active), self.comparator)
+        verified = self._verified(self._probe(event.templates), references, question.threshold)
         return self._decided(event, verified, (question.gallery,))
 
-    def _verified(self, probe: Prepared, reference: Prepared, threshold: float | None) -> Verified:
-        s = float(self.comparator.similarity(probe, reference)[0])
-        if s < self._limit(self.policy.verification if threshold is None else threshold):
+    def _verified(self, probe: Prepared, references: Prepared, threshold: float | None) -> Verified:
+        """Compare with the best of the references; several have as many chances, which the threshold allows for."""
+        s = float(self.comparator.similarity(probe, references).max())
+        wanted = self.policy.verification if threshold is None else threshold
+        if s < self._limit(search_threshold(wanted, len(references))):
             return Verified(False)
         score = self.comparator.score(s)
         return Verified(True, round(score.db, 2), bool(score.extrapolated))

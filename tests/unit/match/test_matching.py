@@ -34,6 +34,7 @@ from shared.events import (
     Repeated,
     Unknown,
     Verified,
+    Verify,
 )
 from tests.facts import a_cohort, calibration, comparator, enrolled, identify, request, template, verify
 
@@ -193,6 +194,22 @@ def test_verification_compares_with_all_active_references_of_the_person_as_one()
     fold(m, EncounterActivated(request(5), "ada", "3", True), EncounterActivated(request(6), "ada", "1", False))
     fold(m, EncounterActivated(request(7), "ada", "2", False))
     assert m.answer(verify(13, "ada", template(1))).outcome == Verified(False)
+
+
+def test_encounters_that_are_unalike_each_count_by_themselves_at_a_threshold_for_so_many() -> None:
+    # A child's picture and the grown-up's: either is the person, and two chances are as many false matches as one.
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "ada", [template(2)], encounter_id="2"))
+    assert [m.answer(verify(n, "ada", template(n))).outcome for n in (1, 2, 3)] == [
+        Verified(True, 100.0, True),
+        Verified(True, 100.0, True),
+        Verified(False),
+    ]
+    near = template(1, 0.57)
+    fold(m, enrolled(3, "bob", [template(1)]))
+    assert m.comparator.score(-(0.57**2)).db == pytest.approx(35.0, abs=0.1)
+    asked = [ProbeExtracted(request(n), Verify("ALL", who, 33.0), (near,)) for n, who in ((10, "bob"), (11, "ada"))]
+    assert [isinstance(o := m.answer(a).outcome, Verified) and o.match for a in asked] == [True, False]
 
 
 def test_nobody_is_verified_against_or_searched_with_inactive_encounters_only_and_the_answer_says_so() -> None:
