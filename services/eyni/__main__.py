@@ -281,10 +281,23 @@ def _client(
     )
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM.
+
+    `python -m` remembers a plain KeyboardInterrupt that crossed an exec of a string (a dataclass that is being imported
+    has some), and ends by SIGINT also when it was caught and the exit code is another.
+    """
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise _Interrupted
+
+
 def main() -> None:
     """Run the command that was asked for."""
     # SIGTERM like Ctrl-C: what a command has begun (a temporary folder, child processes) it cleans up.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
     app()
 
 

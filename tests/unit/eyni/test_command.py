@@ -1,6 +1,7 @@
 """The `eyni` command from outside: help, exit codes, and one line for what goes wrong."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -153,3 +154,16 @@ def test_help_comes_at_once() -> None:
 
     # The fastest of three: a neighbour on the machine is not the command's fault. 0.4 s was measured on a slow core.
     assert min(seconds() for _ in range(3)) < 1.0
+
+
+def test_an_interrupt_ends_with_130_also_where_python_would_kill_itself(tmp_path: Path) -> None:
+    (tmp_path / "hurt.py").write_text(
+        "from services.eyni.__main__ import app, main\n"
+        "@app.command()\n"
+        "def hurt() -> None:\n"
+        "    exec('import os, signal\\nos.kill(os.getpid(), signal.SIGTERM)\\nfor _ in range(10**6): pass')\n"
+        "main()\n"
+    )
+    root = Path(__file__).parents[3]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
+    assert subprocess.run([sys.executable, "-m", "hurt", "hurt"], env=env, check=False).returncode == 130

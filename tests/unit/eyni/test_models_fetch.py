@@ -6,7 +6,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -244,7 +243,7 @@ def test_the_default_has_nothing_to_be_fetched(eyni: Eyni) -> None:
 def test_a_download_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
     # A real process, for a real signal; the server promises more than it sends, and holds the line.
     data = tmp_path / "data"
-    let_go = threading.Event()
+    sent, let_go = threading.Event(), threading.Event()
 
     class Slow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -252,6 +251,7 @@ def test_a_download_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
             self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(b"the first part")
+            sent.set()
             let_go.wait(60)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -267,9 +267,7 @@ def test_a_download_that_is_broken_off_leaves_nothing(tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
         try:
-            deadline = time.monotonic() + 60
-            while not list(data.glob("adding-*/model.zip")) and time.monotonic() < deadline:
-                time.sleep(0.02)
+            assert sent.wait(60)
             assert list(data.glob("adding-*/model.zip")) != []
             command.send_signal(signal.SIGTERM)
             assert command.wait(30) == 130
