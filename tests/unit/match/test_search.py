@@ -103,14 +103,25 @@ def test_a_search_names_whom_the_formula_names_in_its_order_with_its_scores(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 30), min_size=1, max_size=5), at=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("dimension", [DIMENSION, 128])  # BLAS multiplies the eight probes of 128, not the small ones
+@given(
+    seed=st.integers(0, 2**32),
+    cuts=st.lists(st.integers(1, 30), min_size=1, max_size=5),
+    block=st.sampled_from([1, 7, 20, 65536]),
+    at=st.integers(0, 99),
+)
+@settings(max_examples=30, deadline=None)
 def test_a_shortlist_misses_nobody_however_rows_and_probes_are_batched(
-    kind: str, seed: int, cuts: Sequence[int], at: int
+    kind: str, dimension: int, seed: int, cuts: Sequence[int], block: int, at: int
 ) -> None:
-    comparator = a_comparator(kind, seed)
-    references = comparator.prepare(some_people(seed, 30, 1.0))
-    probes = comparator.prepare(some_people(seed + 1, 8, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.match.index._BLOCK", block)
+        shortlists_miss_nobody(a_comparator(kind, seed, dimension=dimension), dimension, seed, cuts, at)
+
+
+def shortlists_miss_nobody(comparator: Comparator, dimension: int, seed: int, cuts: Sequence[int], at: int) -> None:
+    references = comparator.prepare(some_people(seed, 30, 1.0, dimension))
+    probes = comparator.prepare(some_people(seed + 1, 8, 1.0, dimension))
     # Each limit is just what one of the rows reaches.
     alike = [comparator.similarity(probes[n : n + 1], references) for n in range(len(probes))]
     limits = [float(s[(at + 7 * n) % len(s)]) for n, s in enumerate(alike)]
@@ -129,9 +140,12 @@ def test_a_shortlist_misses_nobody_however_rows_and_probes_are_batched(
             assert set(np.flatnonzero(exact >= limits[n]).tolist()) <= set(shortlist)
             assert set(shortlist) <= set(np.flatnonzero(exact >= limits[n] - 1e-4).tolist())
             assert shortlist == sorted(shortlist)
+    assert index.references(np.arange(len(references))[::-1]).vectors.tobytes() == references.vectors[::-1].tobytes()
 
 
-def test_rows_come_back_bit_for_bit_and_none_is_a_row_too() -> None:
+@pytest.mark.parametrize("block", [1, 400, 1500, 65536])
+def test_rows_come_back_bit_for_bit_and_none_is_a_row_too(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.match.index._BLOCK", block)
     comparator = a_comparator("normalised", 3)
     added = comparator.prepare(some_people(3, 2000, 1.0))
     index = FaissIndex(comparator)
