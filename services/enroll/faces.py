@@ -2,6 +2,7 @@
 """Faces as dlib finds and encodes them; the only file that imports face_recognition and dlib."""
 
 import contextlib
+import functools
 import hashlib
 import sys
 import types
@@ -20,6 +21,12 @@ from shared.model import MANIFEST, DlibLandmarks, DlibNetwork, ModelRefused
 
 class ModelsMissing(RuntimeError):
     """face_recognition or its models cannot be loaded; the message says how to install them."""
+
+
+_INSTALL: Final = (
+    "Install dlib-bin and face-recognition-models, then `pip install --no-deps face-recognition` (without --no-deps it "
+    "compiles dlib)."
+)
 
 
 @contextlib.contextmanager
@@ -44,18 +51,27 @@ def _pkg_resources() -> Iterator[None]:
 
 try:
     with _pkg_resources():
-        # First, and by itself: face_recognition calls quit() where this import fails.
+        # By itself: face_recognition calls quit() where this import fails.
         import face_recognition_models  # isort: skip
-        import face_recognition  # isort: skip
-        from face_recognition import api  # isort: skip
         import dlib as untyped_dlib  # isort: skip
+    _dlib: Any = untyped_dlib
+    _five_points: Any = _dlib.shape_predictor(face_recognition_models.pose_predictor_five_point_model_location())
 except (ImportError, RuntimeError) as error:
-    raise ModelsMissing(
-        f"face_recognition cannot be loaded ({error}). Install dlib-bin and face-recognition-models, then "
-        "`pip install --no-deps face-recognition` (without --no-deps it compiles dlib)."
-    ) from error
+    raise ModelsMissing(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
 
-_dlib: Any = untyped_dlib
+
+@functools.cache
+def _face_recognition() -> Any:
+    """Load face_recognition: at first use, because it takes a second to load what a network of its own does not need.
+
+    Raises ModelsMissing.
+    """
+    try:
+        from face_recognition import api
+    except (ImportError, RuntimeError) as error:
+        raise ModelsMissing(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
+    return api
+
 
 DETECTION_SIDES: Final = (500, 1000)
 """Longest side, in pixels, of the pictures that are searched, one after the other until a large face is found. The
@@ -102,7 +118,7 @@ def find(pixels: NDArray[np.uint8]) -> list[Face]:
         # Never more than twice as large: what is not in the picture, enlarging does not bring.
         ratio = min(side / max(height, width), 2.0)
         searched = _resized(pixels, ratio)
-        rectangles, confidences, _ = api.face_detector.run(searched, 0, 0.0)
+        rectangles, confidences, _ = _face_recognition().face_detector.run(searched, 0, 0.0)
         found = list(zip(rectangles, confidences, strict=True))
         if any(r.width() >= ENOUGH for r, _ in found):
             break
@@ -146,7 +162,7 @@ def face_at(
 
 
 def _shape(pixels: NDArray[np.uint8], box: tuple[float, float, float, float]) -> Any:
-    return api.pose_predictor_5_point(pixels, _rectangle(*box))
+    return _five_points(pixels, _rectangle(*box))
 
 
 def _rectangle(left: float, top: float, right: float, bottom: float) -> Any:
@@ -164,18 +180,19 @@ def encode(pixels: NDArray[np.uint8], face: Face) -> Vector:
     """Return what dlib's network makes of a face (128,), by way of face_recognition."""
     place = _rectangle(face.left, face.top, face.right, face.bottom)
     location = (place.top(), place.right(), place.bottom(), place.left())
-    encoding = face_recognition.face_encodings(pixels, [location], num_jitters=1, model="small")[0]
+    encoding = _face_recognition().face_encodings(pixels, [location], num_jitters=1, model="small")[0]
     return np.asarray(encoding, dtype=np.float32)
 
 
 def encode_mirrored(pixels: NDArray[np.uint8], face: Face) -> Vector:
     """Return what dlib's network makes of the face (128,) as in a mirror."""
     seen = np.ascontiguousarray(chip(pixels, face)[:, ::-1])
-    return np.asarray(api.face_encoder.compute_face_descriptor(seen), dtype=np.float32)
+    return np.asarray(_face_recognition().face_encoder.compute_face_descriptor(seen), dtype=np.float32)
 
 
 def check(part: DlibLandmarks | DlibNetwork) -> None:
-    """Raise ModelRefused unless face_recognition_models holds the file that the manifest means."""
+    """Load face_recognition. Raises ModelRefused unless its models hold the file that the manifest means."""
+    _face_recognition()
     locate = (
         face_recognition_models.pose_predictor_five_point_model_location
         if isinstance(part, DlibLandmarks)

@@ -28,11 +28,18 @@ class _Finds(Protocol):
     def __call__(self, pixels: Picture, /) -> list[Face]: ...
 
 
+def detector(model: Model) -> _Finds:
+    """Load what finds the faces of a model. Raises ModelRefused."""
+    landmarks = model.manifest.landmarks
+    if isinstance(landmarks, DlibLandmarks):
+        faces.check(landmarks)
+        return faces.find
+    return YuNet(model.folder, landmarks).find
+
+
 def thumbnails(model: Model, pairs: Mapping[str, tuple[Item, Item]], pixel_limit: int) -> dict[str, tuple[str, str]]:
     """Return each pair as two `data:` addresses; a pair of which a picture is gone since is left out."""
-    find: _Finds = faces.find
-    if not isinstance(model.manifest.landmarks, DlibLandmarks):
-        find = YuNet(model.folder, model.manifest.landmarks).find
+    find = detector(model)
     made: dict[str, str | None] = {}
     found: dict[str, tuple[str, str]] = {}
     for key, items in pairs.items():

@@ -1,5 +1,6 @@
 """`eyni evaluate`: measures models on labelled faces, and writes report.html, report.json and a summary."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -67,7 +68,7 @@ def evaluate(
     source = _Source(where, labels, read(where, labels))
     tell_problems(source.found.problems, console)
     output.mkdir(parents=True, exist_ok=True)
-    loading = threading.Thread(target=_load, daemon=True)
+    loading = threading.Thread(target=_load, args=(chosen,), daemon=True)
     loading.start()
     pictures: dict[str, dict[str, tuple[str, str]]] = {}
     journals: list[Path] = []
@@ -104,10 +105,14 @@ def evaluate(
     return Code.OK
 
 
-def _load() -> None:
-    """Load what takes two seconds to load, dlib and matplotlib, while the workers are at the pictures."""
-    for module in ("services.evaluate.html.page", "services.evaluate.thumbnails"):
-        importlib.import_module(module)
+def _load(models: Sequence[Model]) -> None:
+    """Load what takes a second each to load, matplotlib and dlib, while the workers are at the pictures."""
+    importlib.import_module("services.evaluate.html.page")
+    from services.evaluate.thumbnails import detector
+
+    with contextlib.suppress(Exception):  # what fails here, fails again where it is used, and is told there
+        for model in models:
+            detector(model)
 
 
 def _measured(model: Model, source: _Source, settings: Settings, journals: list[Path], console: Console) -> Measured:
