@@ -14,7 +14,7 @@ from services.match.matching import Matcher
 from services.match.policy import Policy
 from shared.biometrics import ALL_GALLERIES, Candidate, Template, Vector
 from shared.calibration import Comparator
-from shared.events import Decided, Enrol, Identified, Identify, ProbeExtracted, ReferenceEnrolled, Request
+from shared.events import Enrol, Identified, Identify, ProbeExtracted, ReferenceEnrolled, Request
 
 TOLERANCE: Final = 1e-3
 """dB by which a score of the matcher may differ from this report's, once it is rounded to ROUNDED."""
@@ -98,6 +98,6 @@ def _enrolled(number: int, template: Template) -> ReferenceEnrolled:
 
 def _asked(matcher: Matcher, number: int, template: Template, threshold: float | None) -> list[Candidate]:
     question = Identify(ALL_GALLERIES, _MOST, threshold)
-    decided: Decided = matcher.answer(ProbeExtracted(_request(number), question, (template,)))
+    [decided] = matcher.answer([ProbeExtracted(_request(number), question, (template,))])
     assert isinstance(decided.outcome, Identified)
     return list(decided.outcome.candidates)

@@ -45,6 +45,17 @@ _Placed = tuple[int, GalleryEvent]
 
 
 @dataclass(frozen=True, slots=True)
+class _Search:
+    """A probe's question, ready to be put to the index."""
+
+    event: ProbeEvent
+    question: Identify
+    probe: Prepared
+    limit: float
+    accepts: _Accepts
+
+
+@dataclass(frozen=True, slots=True)
 class Matcher:
     """Folds gallery events, and answers probes, over one gallery. Templates given to it are acceptable ones."""
 
@@ -142,8 +153,11 @@ class Matcher:
             return self._decided(event, Changed(), ())
         galleries = set(encounter.galleries)
         limit = self._limit(self.policy.for_duplicates(galleries, self.gallery.count(galleries)))
-        found = self._search(
-            self.gallery.references_of([encounter]),
+        reference = self.gallery.references_of([encounter])
+        [rows] = self.gallery.near(reference, [limit])
+        found = self._candidates(
+            reference,
+            rows,
             limit,
             self.policy.candidate_cap,
             lambda e: e.key.person_id != event.person_id and not galleries.isdisjoint(e.galleries),
@@ -164,8 +178,16 @@ class Matcher:
 
     # ---- probes
 
-    def answer(self, event: ProbeEvent) -> Decided:
-        """Answer from the gallery as it is now."""
+    def answer(self, events: Sequence[ProbeEvent]) -> Sequence[Decided]:
+        """Answer from the gallery as it is now, each probe as it would be answered alone, all searched in one pass."""
+        begun = [self._answered(event) for event in events]
+        searches = [answer for answer in begun if isinstance(answer, _Search)]
+        near = self.gallery.near(_stacked([s.probe for s in searches]), [s.limit for s in searches])
+        found = iter([self._found(search, rows) for search, rows in zip(searches, near, strict=True)])
+        return [next(found) if isinstance(answer, _Search) else answer for answer in begun]
+
+    def _answered(self, event: ProbeEvent) -> Decided | _Search:
+        """Answer what needs no search; else return the search."""
         if isinstance(event, ProbeChosen):
             return self._identify_chosen(event)
         match event.question:
@@ -204,7 +226,7 @@ class Matcher:
         score = self.comparator.score(s)
         return Verified(True, round(score.db, 2), bool(score.extrapolated))
 
-    def _identify_chosen(self, event: ProbeChosen) -> Decided:
+    def _identify_chosen(self, event: ProbeChosen) -> Decided | _Search:
         question = event.question
         if not self.gallery.knows_gallery(question.gallery):
             return self._decided(event, Unknown(f"there is no gallery {question.gallery}"), ())
@@ -220,22 +242,26 @@ class Matcher:
         probe = fuse(self.gallery.references_of(active), self.comparator)
         return self._identify(event, question, probe, event.person_id)
 
-    def _identify(self, event: ProbeEvent, question: Identify, probe: Prepared, but: str | None) -> Decided:
+    def _identify(self, event: ProbeEvent, question: Identify, probe: Prepared, but: str | None) -> _Search:
         threshold = question.threshold
         if threshold is None:
             size = self.gallery.count([question.gallery])
             threshold = self.policy.for_identification(question.gallery, size, question.target)
-        found = self._search(
+        return _Search(
+            event,
+            question,
             probe,
             self._limit(threshold),
-            question.max_candidates,
             lambda e: (
                 e.key.person_id != but
                 and question.gallery in (ALL_GALLERIES, *e.galleries)
                 and passes(e, question.filter)
             ),
         )
-        return self._decided(event, found, (question.gallery,))
+
+    def _found(self, search: _Search, rows: Rows) -> Decided:
+        found = self._candidates(search.probe, rows, search.limit, search.question.max_candidates, search.accepts)
+        return self._decided(search.event, found, (search.question.gallery,))
 
     # ---- both
 
@@ -248,10 +274,6 @@ class Matcher:
     def _limit(self, threshold: float) -> float:
         """Return the least comparison that reaches a score; every comparison scores 0 or more."""
         return self.comparator.similarity_at(threshold) if threshold > 0 else -np.inf
-
-    def _search(self, probe: Prepared, limit: float, most: int, accepts: _Accepts) -> Identified:
-        [rows] = self.gallery.near(probe, [limit])
-        return self._candidates(probe, rows, limit, most, accepts)
 
     def _candidates(self, probe: Prepared, rows: Rows, limit: float, most: int, accepts: _Accepts) -> Identified:
         """Return the people with an accepted encounter at the limit or above, most alike first, ties by enrolment."""

@@ -16,7 +16,7 @@ from services.match.snapshot import Snapshots
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent
-from shared.events import Changed, DeadLettered, Decided, Enrolled, Identified, ProbeChosen
+from shared.events import Changed, DeadLettered, Decided, Enrolled, Identified, ProbeChosen, ProbeEvent
 from shared.log import Log, LogGap, Record
 from shared.logs import logger
 from shared.performance import Performance
@@ -124,14 +124,15 @@ class Worker:
         while self.gallery.position < end:
             self._fold(timeout=1.0)
         with metrics.MATCH_SECONDS.labels("probes").time():
+            probes: list[ProbeEvent] = []
             for record in self._asked:
                 try:
-                    event = probe_event(record, self.gallery.comparator)
+                    probes.append(probe_event(record, self.gallery.comparator))
                 except (MalformedEvent, Unacceptable) as problem:
                     self._outbox.append(letter(record, problem))
-                    continue
-                self._outbox.append(self.matcher.answer(event))
-                metrics.PROBES.labels("identify" if isinstance(event, ProbeChosen) else event.question.kind).inc()
+            self._outbox += self.matcher.answer(probes)
+            for probe in probes:
+                metrics.PROBES.labels("identify" if isinstance(probe, ProbeChosen) else probe.question.kind).inc()
         self._answered |= {record.partition: record.offset + 1 for record in self._asked}
         self._asked = ()
         self._settle()

@@ -29,6 +29,7 @@ from shared.events import (
     PersonRemoved,
     PersonsMerged,
     ProbeChosen,
+    ProbeEvent,
     ProbeExtracted,
     ReferenceEnrolled,
     Repeated,
@@ -56,6 +57,11 @@ def normalised() -> Comparator:
 def fold(m: Matcher, *events: GalleryEvent) -> Sequence[Decided]:
     start = m.gallery.position
     return m.fold(list(enumerate(events, start)))
+
+
+def answer(m: Matcher, event: ProbeEvent) -> Decided:
+    [decided] = m.answer([event])
+    return decided
 
 
 def names(decided: Decided) -> list[str]:
@@ -103,7 +109,7 @@ def test_candidates_come_nearest_first_and_ties_in_the_order_of_enrolment() -> N
         enrolled(2, "amy", [template(1, 0.2)]),
         enrolled(3, "kim", [template(1, 0.1)]),
     )
-    assert names(m.answer(identify(4, template(1)))) == ["kim", "zoe", "amy"]
+    assert names(answer(m, identify(4, template(1)))) == ["kim", "zoe", "amy"]
 
 
 def test_more_candidates_than_the_cap_are_counted_in_truth() -> None:
@@ -151,24 +157,24 @@ def test_what_is_removed_inactive_or_filed_elsewhere_is_not_found_and_what_is_mo
     ]
     for number, (event, gallery, expected) in enumerate(steps):
         fold(m, event)
-        found = names(m.answer(identify(100 + number, probe, gallery)))
+        found = names(answer(m, identify(100 + number, probe, gallery)))
         if isinstance(event, EncounterMoved) and number == 4:
             assert found == ["ada"]
         else:
             assert found == expected
     fold(m, enrolled(20, "eve", [template(3)], encounter_id="9"))
     assert isinstance(fold(m, PersonsMerged(request(21), "ada", "eve"))[0].outcome, Changed)
-    assert names(m.answer(identify(200, probe))) == ["eve"]
+    assert names(answer(m, identify(200, probe))) == ["eve"]
     assert isinstance(fold(m, PersonRemoved(request(22), "eve"))[0].outcome, Changed)
-    assert names(m.answer(identify(201, probe))) == []
+    assert names(answer(m, identify(201, probe))) == []
     assert isinstance(fold(m, PersonRemoved(request(23), "eve"))[0].outcome, Unknown)
 
 
 def test_a_replaced_encounter_is_found_by_its_new_face_only() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "ada", [template(2)], replaces=True))
-    assert names(m.answer(identify(3, template(1)))) == []
-    assert names(m.answer(identify(4, template(2)))) == ["ada"]
+    assert names(answer(m, identify(3, template(1)))) == []
+    assert names(answer(m, identify(4, template(2)))) == ["ada"]
 
 
 def test_replacing_an_encounter_that_is_not_there_is_unknown() -> None:
@@ -184,23 +190,23 @@ def test_verification_compares_with_all_active_references_of_the_person_as_one()
         enrolled(3, "ada", [template(9)], encounter_id="3", active=False),
         enrolled(4, "bob", [template(1, 0.3, seed=3)]),
     )
-    three, one = (m.answer(verify(n, who, template(1))).outcome for n, who in ((10, "ada"), (11, "bob")))
+    three, one = (answer(m, verify(n, who, template(1))).outcome for n, who in ((10, "ada"), (11, "bob")))
     assert isinstance(three, Verified)
     assert isinstance(one, Verified)
     assert three.score is not None
     assert one.score is not None
     assert three.score > one.score + 5
-    assert m.answer(verify(12, "ada", template(9))).outcome == Verified(False)
+    assert answer(m, verify(12, "ada", template(9))).outcome == Verified(False)
     fold(m, EncounterActivated(request(5), "ada", "3", True), EncounterActivated(request(6), "ada", "1", False))
     fold(m, EncounterActivated(request(7), "ada", "2", False))
-    assert m.answer(verify(13, "ada", template(1))).outcome == Verified(False)
+    assert answer(m, verify(13, "ada", template(1))).outcome == Verified(False)
 
 
 def test_encounters_that_are_unalike_each_count_by_themselves_at_a_threshold_for_so_many() -> None:
     # A child's picture and the grown-up's: either is the person, and two chances are as many false matches as one.
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "ada", [template(2)], encounter_id="2"))
-    assert [m.answer(verify(n, "ada", template(n))).outcome for n in (1, 2, 3)] == [
+    assert [answer(m, verify(n, "ada", template(n))).outcome for n in (1, 2, 3)] == [
         Verified(True, 100.0, True),
         Verified(True, 100.0, True),
         Verified(False),
@@ -209,14 +215,14 @@ def test_encounters_that_are_unalike_each_count_by_themselves_at_a_threshold_for
     fold(m, enrolled(3, "bob", [template(1)]))
     assert m.comparator.score(-(0.57**2)).db == pytest.approx(35.0, abs=0.1)
     asked = [ProbeExtracted(request(n), Verify("ALL", who, 33.0), (near,)) for n, who in ((10, "bob"), (11, "ada"))]
-    assert [isinstance(o := m.answer(a).outcome, Verified) and o.match for a in asked] == [True, False]
+    assert [isinstance(o := answer(m, a).outcome, Verified) and o.match for a in asked] == [True, False]
 
 
 def test_nobody_is_verified_against_or_searched_with_inactive_encounters_only_and_the_answer_says_so() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)], active=False))
     for event in (verify(2, "ada", template(1)), ProbeChosen(request(3), Identify("ALL", 10), "ada")):
-        outcome = m.answer(event).outcome
+        outcome = answer(m, event).outcome
         assert isinstance(outcome, Unknown)
         assert "no active encounter" in outcome.message
 
@@ -264,11 +270,11 @@ def test_a_score_beyond_what_was_measured_is_marked() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]))
     for wobble, score, beyond in ((0.1, 98, True), (0.52, 45.92, False)):
-        outcome = m.answer(verify(2, "ada", template(1, wobble))).outcome
+        outcome = answer(m, verify(2, "ada", template(1, wobble))).outcome
         assert isinstance(outcome, Verified)
         assert outcome.score == pytest.approx(score)
         assert outcome.extrapolated == beyond
-        found = m.answer(identify(3, template(1, wobble))).outcome
+        found = answer(m, identify(3, template(1, wobble))).outcome
         assert isinstance(found, Identified)
         assert [c.extrapolated for c in found.candidates] == [beyond]
 
@@ -276,7 +282,7 @@ def test_a_score_beyond_what_was_measured_is_marked() -> None:
 def test_a_verification_that_fails_gives_no_score() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]))
-    assert m.answer(verify(2, "ada", template(2))).outcome == Verified(match=False, score=None)
+    assert answer(m, verify(2, "ada", template(2))).outcome == Verified(match=False, score=None)
 
 
 @pytest.mark.parametrize(("person", "gallery"), [("nobody", "ALL"), ("ada", "police")])
@@ -285,33 +291,33 @@ def test_verifying_somebody_who_is_not_in_the_gallery_is_unknown(person: str, ga
     fold(
         m, enrolled(1, "ada", [template(1)], galleries=["visa"]), enrolled(2, "x", [template(5)], galleries=["police"])
     )
-    assert isinstance(m.answer(verify(3, person, template(1), gallery)).outcome, Unknown)
+    assert isinstance(answer(m, verify(3, person, template(1), gallery)).outcome, Unknown)
 
 
 def test_an_emptied_gallery_is_known_and_finds_nobody_and_one_never_used_is_unknown() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)], galleries=["visa"]), PersonRemoved(request(2), "ada"))
-    assert m.answer(identify(3, template(1), "visa")).outcome == Identified((), 0)
-    assert isinstance(m.answer(identify(4, template(1), "never")).outcome, Unknown)
+    assert answer(m, identify(3, template(1), "visa")).outcome == Identified((), 0)
+    assert isinstance(answer(m, identify(4, template(1), "never")).outcome, Unknown)
 
 
 def test_two_sets_of_samples_are_compared_without_the_gallery() -> None:
     m = matcher()
     same = ProbeExtracted(request(1), Compare(), (template(1), template(2)), (template(1, 0.1),))
     other = ProbeExtracted(request(2), Compare(), (template(1),), (template(2),))
-    decided = m.answer(same)
+    decided = answer(m, same)
     assert isinstance(decided.outcome, Verified)
     assert decided.outcome.match
     assert decided.as_of == -1
-    assert m.answer(other).outcome == Verified(False)
+    assert answer(m, other).outcome == Verified(False)
 
 
 def test_searching_with_somebody_enrolled_finds_others_and_never_themselves() -> None:
     m = matcher()
     fold(m, enrolled(1, "ada", [template(1)]), enrolled(2, "bea", [template(1, 0.1)]))
-    assert names(m.answer(ProbeChosen(request(3), Identify("ALL", 10), "ada"))) == ["bea"]
-    assert isinstance(m.answer(ProbeChosen(request(4), Identify("ALL", 10), "who")).outcome, Unknown)
-    assert isinstance(m.answer(ProbeChosen(request(5), Identify("ALL", 10), "ada", "77")).outcome, Unknown)
+    assert names(answer(m, ProbeChosen(request(3), Identify("ALL", 10), "ada"))) == ["bea"]
+    assert isinstance(answer(m, ProbeChosen(request(4), Identify("ALL", 10), "who")).outcome, Unknown)
+    assert isinstance(answer(m, ProbeChosen(request(5), Identify("ALL", 10), "ada", "77")).outcome, Unknown)
 
 
 def test_a_filter_lets_only_those_pass_who_have_the_field_and_the_value() -> None:
@@ -344,7 +350,7 @@ def test_a_filter_lets_only_those_pass_who_have_the_field_and_the_value() -> Non
     ]
     for number, (wanted, expected) in enumerate(cases):
         event = identify(10 + number, template(1), wanted=wanted)  # type: ignore[arg-type]  # JSON in the making
-        assert names(m.answer(event)) == expected, wanted
+        assert names(answer(m, event)) == expected, wanted
 
 
 # ---- what must always hold
@@ -440,3 +446,22 @@ def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_enough_a
             if e.active
             for reference in [m.gallery.references_of([e])]
         ]
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_probes_answered_together_are_answered_as_one_at_a_time(data: st.DataObject) -> None:
+    m = matcher()
+    who = ["ada", "bob", "eve"]
+    fold(m, *(enrolled(n, name, [template(n % 2, 0.1 * n)], galleries=(f"g{n % 2}",)) for n, name in enumerate(who)))
+    gallery = st.sampled_from(["ALL", "g0", "g1", "never"])
+    wobble = st.sampled_from([0.0, 0.3, 0.6])
+    probe: st.SearchStrategy[ProbeEvent] = st.one_of(
+        st.builds(lambda g, n, w: identify(50, template(n, w), g), gallery, st.integers(0, 2), wobble),
+        st.builds(
+            lambda p, n, w: verify(51, p, template(n, w)), st.sampled_from([*who, "zoe"]), st.integers(0, 2), wobble
+        ),
+        st.builds(lambda g, p: ProbeChosen(request(52), Identify(g, 10), p), gallery, st.sampled_from([*who, "zoe"])),
+    )
+    probes = data.draw(st.lists(probe, max_size=8))
+    assert m.answer(probes) == [answer(m, one) for one in probes]

@@ -101,7 +101,8 @@ def test_an_identification_keeps_the_target_that_its_caller_asks_for() -> None:
     matcher.fold(list(enumerate([*crowd, enrolled("a", "ada", [template(1)])])))
 
     def names(question: Identify) -> list[str]:
-        outcome = matcher.answer(ProbeExtracted(request("i"), question, (template(1, 0.45),))).outcome
+        [decided] = matcher.answer([ProbeExtracted(request("i"), question, (template(1, 0.45),))])
+        outcome = decided.outcome
         assert isinstance(outcome, Identified)
         return [c.person_id for c in outcome.candidates]
 
