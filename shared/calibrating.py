@@ -6,6 +6,7 @@ Each pair of *people* counts once, whatever the number of their pictures; a cele
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -141,8 +142,8 @@ def fit_gate(templates: Vector, unit: bool) -> Gate:
     low, high = _reach(norms)
     return Gate(
         centre=row(centre),
-        distance=float(f"{least:.4g}"),
-        # A network that gives unit length itself: rounding to float32 is no reason to refuse a face.
+        # A little less than seen, and a little more: rounding, here or to float32, is no reason to refuse a face.
+        distance=float(f"{least * 0.999:.4g}"),
         norm=(float(f"{low * 0.999:.4g}"), float(f"{high * 1.001:.4g}")),
     )
 
@@ -154,6 +155,8 @@ def fit_cohort(vectors: Floats, people: Whole, components: int, seed: int) -> Co
     """
     softness = float(f"{SOFTNESS * vectors.var(axis=0).sum():.4g}")
     one_each = vectors[_some_of_each(people, 1, seed)]
+    if bool((one_each == one_each[0]).all()):
+        raise CannotCalibrate("nearly all people have the very same template: one picture stands under all their names")
     return Cohort(mixture=fit_mixture(one_each, components, seed), softness=softness, weight=WEIGHT)
 
 
@@ -217,6 +220,11 @@ def fit_curve(pairs: Pairs) -> tuple[tuple[tuple[float, float], ...], Tail]:
     if len(points) < 2:
         raise CannotCalibrate("the comparisons of strangers are too few or too much the same for a score table")
     start = int(np.searchsorted(-rate, -least))
+    if start == len(rate) or not rate[start]:
+        raise CannotCalibrate(
+            "too many pairs of strangers are equally alike to tell how rare the most alike are: look for one picture "
+            "that stands under many names, and leave it out"
+        )
     cut = max(start + 1, int(np.searchsorted(-rate, -_CENSORED * float(rate[start]), side="left")))
     middle = (pairs.edges[start:cut] + pairs.edges[start + 1 : cut + 1]) / 2 - pairs.edges[start]
     seen, unseen = pairs.weight[start:cut], float(pairs.weight[cut:].sum())
@@ -255,6 +263,18 @@ def _held_out(
             yield rows, rows, m
 
 
+def require_enough(persons: Names) -> None:
+    """Raise CannotCalibrate where pictures of these people (n) cannot do, whatever is on them."""
+    pictures = Counter(persons)
+    if len(pictures) < LEAST_PEOPLE:
+        raise CannotCalibrate(f"{len(pictures)} people; at least {LEAST_PEOPLE} are needed, better hundreds: add some")
+    if max(pictures.values()) < 2:
+        raise CannotCalibrate(
+            "no person has two pictures: nothing says how alike pictures of one person are; add a second one of as "
+            f"many of the {len(pictures)} people as you can"
+        )
+
+
 def _checked(templates: Vector, persons: Names) -> Whole:
     if templates.ndim != 2 or len(templates) != len(persons):
         raise CannotCalibrate(f"templates of shape {templates.shape} and {len(persons)} names of persons")
@@ -264,12 +284,8 @@ def _checked(templates: Vector, persons: Names) -> Whole:
         raise CannotCalibrate("a template is all zero")
     if len(templates) and bool((templates == templates[0]).all()):
         raise CannotCalibrate("the templates are all the same")
+    require_enough(persons)
     _, people = np.unique(np.asarray(persons), return_inverse=True)
-    counts = np.bincount(people)
-    if len(counts) < LEAST_PEOPLE:
-        raise CannotCalibrate(f"{len(counts)} people; at least {LEAST_PEOPLE} are needed")
-    if counts.max() < 2:
-        raise CannotCalibrate("no person has two pictures: nothing says how alike pictures of one person are")
     return people.astype(np.int64)
 
 

@@ -10,6 +10,7 @@ match rates, what follows beyond it, and where all of it comes from. A `Comparat
 What was tried, with figures: docs/calibration.md.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -124,6 +125,10 @@ class Calibration(BaseModel):
         """Return the file: JSON, sorted, one row of numbers a line. The same calibration gives the same bytes."""
         return _laid_out(self.model_dump(mode="json")) + "\n"
 
+    def digest(self) -> str:
+        """SHA-256 (hex) of the file: its name wherever it is told which calibration something was made with."""
+        return hashlib.sha256(self.dump().encode()).hexdigest()
+
     @classmethod
     def parse(cls, text: str | bytes, *, model: str | None = None, dimension: int | None = None) -> "Calibration":
         """Read a file that has to be `model`'s, of so many dimensions, where told. Raises CalibrationRefused."""
@@ -138,7 +143,10 @@ class Calibration(BaseModel):
         except ValidationError as error:
             wrong = error.errors(include_input=False, include_url=False, include_context=False)[0]
             where = ".".join(map(str, wrong["loc"])) or "as a whole"
-            raise CalibrationRefused(f"the calibration is corrupt ({where}): {wrong['msg']}") from None
+            what = wrong["msg"].removeprefix("Value error, ")
+            raise CalibrationRefused(
+                f"the calibration is corrupt ({where}): {what}; run `eyni calibrate` anew"
+            ) from None
         if model is not None and found.model != model:
             raise CalibrationRefused(f"the calibration is of model {found.model!r}, not of {model!r}")
         if dimension is not None and found.dimension != dimension:
@@ -204,10 +212,14 @@ class Comparator:
             norm = float(np.sqrt((vector.astype(np.float64) ** 2).sum()))
         if not gate.norm[0] <= norm <= gate.norm[1]:
             return "has a length that no face has"
-        compared = self._compared(vector[None])[0].astype(np.float64)
-        if float(np.sqrt(((compared - self._centre) ** 2).sum())) < gate.distance:
+        if self.resembles_everybody(self._compared(vector[None])[0]):
             return "is nearer to the average face than any face is: it would resemble everybody"
         return None
+
+    def resembles_everybody(self, compared: Vector) -> bool:
+        """Tell whether a vector (d,), as compared, is nearer to the average face than any face is: a master key."""
+        away = compared.astype(np.float64) - self._centre
+        return float(np.sqrt((away * away).sum())) < self.calibration.gate.distance
 
     def prepare(self, vectors: Vector) -> Prepared:
         """Make templates (n, d), which passed the gate, ready. Normalised, it costs 25 µs each (64 x 128 numbers)."""

@@ -360,6 +360,19 @@ class DeadLettered:
 
 
 @dataclass(frozen=True, slots=True)
+class Loaded:
+    """Which calibration a service runs with: it reads the file once, at its start."""
+
+    __pydantic_config__ = STRICT
+    model: str
+    """The model's id."""
+    digest: str
+    """The first 12 hex digits of the SHA-256 of the calibration's file."""
+    at: Moment
+    """When: of two services that differ, the one that was later has what is in use by now."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceReported:
     """A running service says, once a second, that it lives and how far it is."""
 
@@ -377,6 +390,8 @@ class ServiceReported:
     """Counters and rates by metric name, for `eyni status`."""
     expected: tuple[Performance, ...] = ()
     """match: what the model can be expected to deliver at the present thresholds."""
+    calibration: Loaded | None = None
+    """None: it is of a version that doesn't say."""
 
 
 Event = CaptureReceived | GalleryEvent | ProbeEvent | Decided | DeadLettered | ServiceReported

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from shared.events import ServiceReported
+from shared.calibration import Calibration
+from shared.events import Loaded, ServiceReported
 from shared.log import Log, LogError
 from shared.logs import logger
 from shared.topics import entry
@@ -16,10 +17,18 @@ from shared.topics import entry
 PERIOD = 1.0
 """Seconds between two reports: an officer's "not available" comes within a few of them."""
 
+ALIVE = 5.0
+"""Seconds since its last report after which a process is taken for gone: five reports are missing."""
+
 
 def instance_of(service: str, pid: int | None = None) -> str:
     """Name this process, or another of this machine, among all."""
     return f"{service}@{socket.gethostname()}:{pid or os.getpid()}"
+
+
+def loaded(calibration: Calibration) -> Loaded:
+    """Say which calibration a service has, in its reports; called as soon as it has read it."""
+    return Loaded(calibration.model, calibration.digest()[:12], datetime.now(UTC))
 
 
 class Heartbeat:

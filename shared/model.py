@@ -251,7 +251,8 @@ def parse_manifest(text: str, where: str = MANIFEST) -> Manifest:
         wrong = error.errors(include_url=False)[0]
         field = ".".join(map(str, wrong["loc"]))
         value = "" if wrong["type"] in ("missing", "value_error") else f" (it is {str(wrong['input'])[:100]!r})"
-        raise ModelRefused(f"{where}: {field + ': ' if field else ''}{wrong['msg']}{value}") from None
+        what = wrong["msg"].removeprefix("Value error, ")
+        raise ModelRefused(f"{where}: {field + ': ' if field else ''}{what}{value}") from None
     except (ValueError, RecursionError) as error:  # also for a number of thousands of digits, or brackets in brackets
         raise ModelRefused(f"{where}: is not TOML: {error}") from None
 

@@ -145,6 +145,20 @@ class Settings(BaseSettings):
         gt=0,
         description="Most bytes of address space a worker may take beyond what it has once the models are loaded.",
     )
+    load_time_limit: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds that a worker may take to load and rehearse its model before it is killed: protects from "
+        "a network that never ends. 3 s on an idle machine, 20 s for two iResNet-100; a slow disk and a busy processor "
+        "are allowed for.",
+    )
+    load_memory_limit: int = Field(
+        default=4 * 2**30,
+        gt=0,
+        description="Most bytes of address space a worker may take meanwhile: protects this machine from a network "
+        "that asks for all of it. Two iResNet-100 (250 MB each, the largest in use) took 2.2 GiB at the peak, with all "
+        "libraries; small networks take 1.4 GiB, for a moment. Each takes some four times its file.",
+    )
 
     # ---- enroll: the quality gate. "dev" is 985 web photos of 600 people, 250 x 250, from LFW (2026-11-22); "hits" are
     # the shares of 58 pictures of it, spoilt on purpose, that were refused.
@@ -272,6 +286,16 @@ class Settings(BaseSettings):
     match_metrics_port: int = Field(default=9102, ge=0, le=65535, description="0: none.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="console", pattern="^(console|json)$")
+
+    @model_validator(mode="after")
+    def _nobody_is_accepted_unasked_whom_no_caller_may_ask_for(self) -> Self:
+        if self.verification_target < self.lowest_threshold:
+            raise ValueError(
+                f"EYNI_VERIFICATION_TARGET is {self.verification_target:g} dB, below EYNI_LOWEST_THRESHOLD, "
+                f"{self.lowest_threshold:g} dB: every verification would be laxer than any that a caller may ask for. "
+                "Raise the one, or lower the other too"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_security_is_left_out(self) -> Self:

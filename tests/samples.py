@@ -21,6 +21,7 @@ from shared.events import (
     Event,
     Identified,
     Identify,
+    Loaded,
     Outcome,
     PersonRemoved,
     PersonsMerged,
@@ -88,5 +89,9 @@ SAMPLES: dict[str, Event] = {
     "decided-verified-extrapolated": Decided(_REQUEST, Verified(True, 61.5, True), 41, 1000),
     "service-reported-expected": ServiceReported(
         "match", "match@host:1", _AT, True, expected=(Performance("duplicates", "ALL", 1000, 30.0, 60.0, 0.53, 53.24),)
+    ),
+    # What agreement on one calibration brought.
+    "service-reported-calibration": ServiceReported(
+        "enroll", "enroll@host:2", _AT, True, calibration=Loaded("dlib-0123456789ab", "ba9876543210", _AT)
     ),
 }

@@ -25,9 +25,9 @@ from services.api.tokens import Verifier, development_jwks
 from services.api.waiting import Waiting
 from shared import metrics
 from shared.calibration import Comparator
-from shared.events import ServiceReported
+from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
-from shared.heartbeat import Heartbeat, instance_of
+from shared.heartbeat import Heartbeat, instance_of, loaded
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
@@ -50,6 +50,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     ModelRefused and WrongModel: it cannot start so.
     """
     comparator = Comparator(in_use(settings.data, settings.model).calibration)
+    calibration = loaded(comparator.calibration)
     checks = verifier(settings)
     failures: list[BaseException] = []
 
@@ -68,8 +69,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         def open_registry() -> None:
             found.append(Registry(settings.registry_url, comparator))
 
-        if _until(stop, lambda: _prove(log, comparator)) and _until(stop, open_registry):
-            desk = parts.enter_context(running(settings, log, found[0], failed))
+        if _until(stop, lambda: _prove(log, calibration)) and _until(stop, open_registry):
+            desk = parts.enter_context(running(settings, log, found[0], calibration, failed))
             front.open(create_app(desk, checks))
             stop.wait()
             # Calls in progress end while everything that they need is still there.
@@ -80,9 +81,16 @@ def run(settings: Settings, stop: threading.Event) -> None:
 
 @contextmanager
 def running(
-    settings: Settings, log: Log, registry: Registry, failed: Callable[[BaseException], None] | None = None
+    settings: Settings,
+    log: Log,
+    registry: Registry,
+    calibration: Loaded,
+    failed: Callable[[BaseException], None] | None = None,
 ) -> Generator[Desk]:
-    """Run follower, courier and heartbeat over a log whose topics exist, hand out the desk; closes the registry too."""
+    """Run follower, courier and heartbeat over a log whose topics exist, hand out the desk; closes the registry too.
+
+    `calibration` is what the registry was opened with.
+    """
     with ExitStack() as parts:
         parts.callback(registry.close)
         waiting, tasks = Waiting(), Tasks(registry.engine)
@@ -95,7 +103,7 @@ def running(
         courier.start()
         parts.callback(courier.close)
         instance = instance_of("api")
-        heartbeat = Heartbeat(log, lambda: _report(instance, follower))
+        heartbeat = Heartbeat(log, lambda: _report(instance, follower, calibration))
         heartbeat.start()
         parts.callback(heartbeat.close)
         yield Desk(settings, log, registry, tasks, waiting, follower, egress, heartbeat, instance)
@@ -191,17 +199,19 @@ def _bound(settings: Settings) -> socket.socket:
     return sock
 
 
-def _prove(log: Log, comparator: Comparator) -> None:
+def _prove(log: Log, calibration: Loaded) -> None:
     log.ensure(list(TOPICS.values()))
-    require_model(log, comparator.calibration.model)
-    report = ServiceReported("api", instance_of("api"), datetime.now(UTC), ready=False, detail="starting")
+    require_model(log, calibration.model)
+    report = ServiceReported(
+        "api", instance_of("api"), datetime.now(UTC), ready=False, detail="starting", calibration=calibration
+    )
     log.append([entry(report)], timeout=5.0)
 
 
-def _report(instance: str, follower: Follower) -> ServiceReported:
+def _report(instance: str, follower: Follower, calibration: Loaded) -> ServiceReported:
     ready = follower.healthy and follower.caught_up
     detail = "" if ready else "the registry is behind the log"
-    return ServiceReported("api", instance, datetime.now(UTC), ready=ready, detail=detail)
+    return ServiceReported("api", instance, datetime.now(UTC), ready=ready, detail=detail, calibration=calibration)
 
 
 def _until(stop: threading.Event, step: Callable[[], None]) -> bool:

@@ -85,9 +85,9 @@ class Follower:
         """Whether all that was on the log some seconds ago is in the registry."""
         return self._complete_at is not None and self._clock() - self._complete_at < _BEHIND
 
-    def reports(self) -> Mapping[str, ServiceReported]:
-        """Return the latest report of each service that spoke in the last minute, by instance."""
-        oldest = self._clock() - _SILENT
+    def reports(self, within_seconds: float = _SILENT) -> Mapping[str, ServiceReported]:
+        """Return the latest report of each service that spoke of late (a minute, and no longer ago), by instance."""
+        oldest = self._clock() - within_seconds
         return {name: report for name, (heard, report) in self._reports.copy().items() if heard >= oldest}
 
     def ready(self, service: str, within_seconds: float) -> ServiceReported | None:

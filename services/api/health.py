@@ -17,7 +17,9 @@ from services.api.desk import HEARD_SECONDS, Desk
 from services.api.routing import respond
 from services.api.tables import RegistryUnavailable
 from shared import metrics
+from shared.agreement import disagreements
 from shared.biometrics import ALL_GALLERIES
+from shared.heartbeat import ALIVE
 from shared.lag import lag
 from shared.log import Log, LogUnavailable
 from shared.performance import REMEDY, Performance
@@ -66,13 +68,16 @@ async def readyz(request: Request) -> Response:
 
 
 def readiness(desk: Desk) -> Mapping[str, object]:
-    """Say what is there and, in words, what is missing; `notices` say what the model can't deliver, and stop nobody."""
+    """Say what is there and, in words, what is missing.
+
+    `notices` stop nobody: what the model can't deliver, and who runs with another calibration than the others.
+    """
     follower = desk.follower
     services: dict[str, list[dict[str, object]]] = {"match": [], "enroll": []}
-    notices: dict[str, None] = {}
+    short: dict[str, None] = {}
     for report in follower.reports().values():
         told = [one for one in report.expected if one.gallery == ALL_GALLERIES]
-        notices |= {one.in_words(): None for one in told if one.falls_short}
+        short |= {one.in_words(): None for one in told if one.falls_short}
         if report.service in services:
             services[report.service].append(
                 {
@@ -94,7 +99,10 @@ def readiness(desk: Desk) -> Mapping[str, object]:
     }
     return {
         "missing": [name for name, there in missing.items() if not there],
-        "notices": [*notices, REMEDY] if notices else [],
+        "notices": [
+            *disagreements(follower.reports(ALIVE).values()),
+            *([*short, REMEDY] if short else []),
+        ],
         "services": services,
     }
 

@@ -8,18 +8,18 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 from services.enroll import frames
-from services.enroll.pool import Extractor, Pool
+from services.enroll.pool import CannotStart, Extractor, Pool, Sandbox
 from services.enroll.quality import Limits
 from services.enroll.worker import Worker, lags
 from shared import metrics
 from shared.calibration import Comparator
-from shared.events import ServiceReported
+from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
-from shared.heartbeat import Heartbeat, instance_of
+from shared.heartbeat import Heartbeat, instance_of, loaded
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
-from shared.model import Model, in_use
+from shared.model import Model, ModelRefused, in_use
 from shared.settings import Settings
 from shared.topics import TOPICS
 
@@ -37,16 +37,32 @@ def pool(settings: Settings, model: Model) -> Pool:
 
     The model needs no calibration: it is calibrated on what comes out here. Raises ModelRefused.
     """
-    size = settings.workers or _cores()
-    orders = frames.Orders(
+    return Pool(settings.workers or _cores(), _orders(settings, model))
+
+
+def examine(settings: Settings, model: Model) -> None:
+    """Have a worker load and rehearse a model, and end it. Raises ModelRefused.
+
+    A network from outside may loop, take all memory or end its process; in a worker that is a refusal like any other.
+    """
+    with closing(Sandbox(_orders(settings, model))) as sandbox:
+        try:
+            sandbox.warm_up()
+        except CannotStart as reason:
+            raise ModelRefused(f"model {model.name}: {reason}") from None
+
+
+def _orders(settings: Settings, model: Model) -> frames.Orders:
+    return frames.Orders(
         frames.Ready(model.id, model.manifest.dimension),
         str(model.folder.absolute()),
         settings.pixel_limit,
         settings.memory_limit,
         settings.time_limit,
         Limits.of(settings),
+        settings.load_time_limit,
+        settings.load_memory_limit,
     )
-    return Pool(size, orders)
 
 
 def _cores() -> int:
@@ -59,10 +75,11 @@ def run(settings: Settings, stop: threading.Event) -> None:
     log_line = logger("enroll")
     model = in_use(settings.data, settings.model)
     comparator = Comparator(model.calibration)
+    calibration = loaded(model.calibration)
     model.check_files()
     metrics.serve(settings.metrics_host, settings.enroll_metrics_port)
     with closing(open_log(settings.log_address, settings.kafka_security)) as log:
-        state = _State(log)
+        state = _State(log, calibration)
         beat = Heartbeat(log, state.report)
         if not _ready(log, model, stop):
             return
@@ -96,9 +113,10 @@ def _ready(log: Log, model: Model, stop: threading.Event) -> bool:
 class _State:
     """What the heartbeat says, from its own thread."""
 
-    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, log: Log, calibration: Loaded, clock: Callable[[], float] = time.monotonic) -> None:
         self.loop: Worker | None = None
         self._log = log
+        self._calibration = calibration
         self._clock = clock
         self._instance = instance_of("enroll")
         self._last = (clock(), 0)
@@ -124,4 +142,5 @@ class _State:
             ready=loop is not None,
             detail="" if loop else "loading models",
             figures=figures,
+            calibration=self._calibration,
         )

@@ -7,6 +7,7 @@ from services.enroll.extractor import Extractor
 from services.enroll.faces import Face
 from services.enroll.quality import NO_FACE, Extracted, Frame, Limits, judge, measure, refused
 from shared.biometrics import Defect, Quality, Template
+from shared.model import ModelRefused
 
 
 def extract(image: bytes, extractor: Extractor, pixel_limit: int, limits: Limits) -> Extracted:
@@ -33,9 +34,15 @@ def _examine(picture: decoding.Picture, found: list[Face], limits: Limits) -> Qu
 
 
 def rehearse(extractor: Extractor, limits: Limits) -> Template:
-    """Go through all that is done with a face, without one, so that nothing is left to be loaded later."""
+    """Go through all that is done with a face, without one, so that nothing is left to be loaded later.
+
+    Raises ModelRefused where no template comes of it.
+    """
     picture = decoding.Picture(np.full((300, 300, 3), 128, dtype=np.uint8), 1.0)
     face = faces.anywhere(picture.pixels)
     extractor.find(picture.pixels)
     _examine(picture, [face, face], limits)
-    return extractor.template(picture.pixels, face)
+    template, model = extractor.template(picture.pixels, face), extractor.model
+    if template.vector.size != model.manifest.dimension or not bool(np.isfinite(template.vector).all()):
+        raise ModelRefused(f"model {model.name}: a rehearsal gave no template of {model.manifest.dimension} numbers")
+    return template

@@ -13,7 +13,7 @@ from services.enroll.faces import Face
 from services.enroll.landmarks import YuNet
 from services.enroll.networks import Network
 from shared.biometrics import Template, Vector
-from shared.model import DlibLandmarks, DlibNetwork, Model, ModelRefused
+from shared.model import DlibLandmarks, DlibNetwork, Model
 
 
 class Extractor:
@@ -72,13 +72,3 @@ def joined(parts: Sequence[Vector], weights: Sequence[float]) -> Vector:
         length = float(np.linalg.norm(part.astype(np.float64)))
         scaled.append((part * (np.sqrt(weight / total) / (length or 1.0))).astype(np.float32))
     return np.concatenate(scaled)
-
-
-def examine(model: Model) -> None:
-    """Raise ModelRefused unless everything is there, is what the manifest means, and works."""
-    extractor = Extractor(model)
-    gray = np.full((300, 300, 3), 128, dtype=np.uint8)
-    extractor.find(gray)
-    template = extractor.template(gray, faces.anywhere(gray))
-    if template.vector.size != model.manifest.dimension or not bool(np.isfinite(template.vector).all()):
-        raise ModelRefused(f"model {model.name}: a rehearsal gave no template of {model.manifest.dimension} numbers")

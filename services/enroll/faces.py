@@ -18,11 +18,6 @@ from numpy.typing import NDArray
 from shared.biometrics import Vector
 from shared.model import MANIFEST, DlibLandmarks, DlibNetwork, ModelRefused
 
-
-class ModelsMissing(RuntimeError):
-    """face_recognition or its models cannot be loaded; the message says how to install them."""
-
-
 _INSTALL: Final = (
     "Install dlib-bin and face-recognition-models, then `pip install --no-deps face-recognition` (without --no-deps it "
     "compiles dlib)."
@@ -57,19 +52,19 @@ try:
     _dlib: Any = untyped_dlib
     _five_points: Any = _dlib.shape_predictor(face_recognition_models.pose_predictor_five_point_model_location())
 except (ImportError, RuntimeError) as error:
-    raise ModelsMissing(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
+    raise ModelRefused(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
 
 
 @functools.cache
 def _face_recognition() -> Any:
     """Load face_recognition: at first use, because it takes a second to load what a network of its own does not need.
 
-    Raises ModelsMissing.
+    Raises ModelRefused.
     """
     try:
         from face_recognition import api
     except (ImportError, RuntimeError) as error:
-        raise ModelsMissing(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
+        raise ModelRefused(f"face_recognition cannot be loaded ({error}). {_INSTALL}") from error
     return api
 
 
@@ -191,7 +186,7 @@ def encode_mirrored(pixels: NDArray[np.uint8], face: Face) -> Vector:
 
 
 def check(part: DlibLandmarks | DlibNetwork) -> None:
-    """Load face_recognition. Raises ModelRefused unless its models hold the file that the manifest means."""
+    """Load face_recognition. Raises ModelRefused where it can't be, or its models hold another file than is meant."""
     _face_recognition()
     locate = (
         face_recognition_models.pose_predictor_five_point_model_location

@@ -20,7 +20,7 @@ ANSWER_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker's first frame, sent before it has seen anything hostile: what its templates will look like."""
+    """The worker's first frame, sent before it has seen a picture: what its templates will look like."""
 
     __pydantic_config__ = STRICT
     model: str
@@ -42,6 +42,10 @@ class Orders:
     time_limit: float
     """Seconds for one sample; the worker limits its own processor time by it, the parent the wall's."""
     limits: Limits
+    load_time_limit: float
+    """Seconds until it is warm; the worker limits its own processor time by it, the parent the wall's."""
+    load_memory_limit: int
+    """Bytes of address space, beyond what an interpreter has, until it is warm."""
     decode_limit: float = 3.0
     """Seconds of processor time for decoding alone: twice what the costliest picture takes that fits into a request
     (JPEG 2000, lossless, 9 MB: 1.4 s); a phone's 25 million pixels take 0.3 s. What takes longer is meant to."""

@@ -140,4 +140,4 @@ def _agree(found: list[Any], wanted: list[int | None]) -> bool:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
-    return text[0][:300] if text else type(error).__name__
+    return text[0][:500] if text else type(error).__name__

@@ -19,12 +19,12 @@ from shared.biometrics import Defect, RetakeReason
 from shared.logs import logger
 from shared.model import ModelRefused
 
-START_LIMIT: Final = 120.0
-"""Seconds for a worker to load its models: 1.5 s on an idle machine, a slow disk and a busy processor allowed for."""
-
 ATTEMPTS: Final = 2
 """A worker that ends for no reason of its sample's (an operator, the kernel out of memory) must not cost a person their
 enrolment; a sample that ends two is the reason itself."""
+
+_TOLD: Final = 1000
+"""Most characters taken of what a worker says in its own words: a path, and some lines."""
 
 _KEPT: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """What of the environment a worker gets, if it is set: where libraries are found, no secret."""
@@ -59,15 +59,15 @@ class Sandbox:
     """One worker process. For one thread at a time."""
 
     def __init__(self, orders: frames.Orders) -> None:
-        """Start a worker and wait until it is warm. Raises CannotStart, or ModelRefused."""
+        """Start a worker; before anything else, `warm_up`."""
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         environment |= {
             "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self._time_limit = orders.time_limit
-        self._model = orders.model
+        self._orders = orders
+        self.is_warm = False
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-W", "ignore", "-m", "services.enroll.sandbox"],
             stdin=subprocess.PIPE,
@@ -77,33 +77,39 @@ class Sandbox:
         )
         self._requests = cast("BinaryIO", self._process.stdin)
         self._answers = cast("BinaryIO", self._process.stdout)
-        try:
-            greeting = self._ask(frames.ORDERS.dump_json(orders), START_LIMIT)
-            ready = frames.GREETING.validate_json(greeting)
-        except (_Lost, ValidationError) as error:
-            self.close()
-            raise CannotStart(f"an extraction worker did not start: {error}") from None
-        if ready != orders.model:
-            self.close()
-            if isinstance(ready, frames.Ready):
-                raise CannotStart(f"an extraction worker came up with model {ready.model}, not {orders.model.model}")
-            if ready.refused:
-                raise ModelRefused(ready.what)
-            raise CannotStart(f"an extraction worker did not start: {ready.what}")
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    def warm_up(self) -> None:
+        """Have the model loaded and rehearsed. Raises CannotStart, or ModelRefused; then the worker is gone."""
+        wanted = self._orders.model
+        try:
+            greeting = self._ask(frames.ORDERS.dump_json(self._orders), self._orders.load_time_limit)
+            ready = frames.GREETING.validate_json(greeting)
+        except (_Lost, ValidationError) as error:
+            self.close()
+            hint = " (EYNI_LOAD_TIME_LIMIT)" if isinstance(error, _Lost) and error.certain else ""
+            raise CannotStart(f"an extraction worker did not start: {error}{hint}") from None
+        if ready != wanted:
+            self.close()
+            if isinstance(ready, frames.Ready):
+                raise CannotStart(f"an extraction worker came up with model {_told(ready.model)}, not {wanted.model}")
+            if ready.refused:
+                raise ModelRefused(_told(ready.what))
+            raise CannotStart(f"an extraction worker did not start: {_told(ready.what)}")
+        self.is_warm = True
+
     def extract(self, image: bytes) -> Extracted:
         """Hand a picture to the worker. Raises _Lost; then the worker is gone."""
-        answer = self._ask(image, self._time_limit)
+        answer = self._ask(image, self._orders.time_limit)
         try:
             extracted = frames.ANSWER.validate_json(answer)
         except ValidationError:
             self._lose("answered nonsense")
         if isinstance(extracted, frames.Failed):
-            self._lose(extracted.what[:200])
+            self._lose(_told(extracted.what))
         if not self._plausible(extracted):
             self._lose("answered what no sample gives")
         return extracted
@@ -116,7 +122,7 @@ class Sandbox:
             return False
         if template is None:
             return bool(quality.defects) and quality.score == 0
-        fits = (template.model, template.vector.size) == (self._model.model, self._model.dimension)
+        fits = (template.model, template.vector.size) == (self._orders.model.model, self._orders.model.dimension)
         return fits and not quality.defects and quality.score > 0
 
     def _ask(self, payload: bytes, seconds: float) -> bytes:
@@ -148,7 +154,8 @@ class Sandbox:
         if code == -signal.SIGPROF:
             raise _Lost("used up its processor time", TOO_COSTLY, certain=True)
         costly = code == -signal.SIGKILL  # by the kernel, out of memory; or by an operator
-        raise _Lost(f"ended with code {code}", TOO_COSTLY if costly else BREAKS_DECODERS, certain=False)
+        how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"code {code}"
+        raise _Lost(f"ended with {how}", TOO_COSTLY if costly else BREAKS_DECODERS, certain=False)
 
     def _lose(self, why: str) -> NoReturn:
         self.close()
@@ -162,6 +169,11 @@ class Sandbox:
         # A frame that the dead worker did not take may still be in the buffer.
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
+
+
+def _told(words: str) -> str:
+    """Return a worker's own words in a line, without what would steer a terminal: a hostile model may be quoted."""
+    return "".join(letter if letter.isprintable() else "?" for letter in words[:_TOLD].replace("\n", " "))
 
 
 class Pool:
@@ -188,17 +200,19 @@ class Pool:
 
     @property
     def pids(self) -> set[int]:
-        return {sandbox.pid for sandbox in self._all}
+        """Those of the workers that are warm."""
+        return {sandbox.pid for sandbox in self._all if sandbox.is_warm}
 
     def submit(self, image: bytes) -> Future[Extracted]:
         return self._threads.submit(self._extract, image)
 
     def _start(self) -> Sandbox:
         sandbox = Sandbox(self._orders)
-        self._all.add(sandbox)
+        self._all.add(sandbox)  # at once, so that `close` ends it also while it loads
         if self._closed:
             sandbox.close()
             raise CannotStart("the pool is closed")
+        sandbox.warm_up()
         return sandbox
 
     def _extract(self, image: bytes) -> Extracted:

@@ -7,6 +7,7 @@ its parent is: it reads its parent's pipe, and a pipe whose writer has died ends
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import signal
 import sys
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 REQUEST_BYTES: Final = 64 * 2**20
 """Largest picture taken over the pipe: four times the largest capture record (`shared.topics.CAPTURE_BYTES`)."""
 
+_OF_MEMORY: Final = re.compile("memory|alloc", re.IGNORECASE)
+"""In what Python, onnxruntime and OpenCV say where they get no more of it; then the limit is told with it."""
+
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
@@ -35,23 +39,40 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
     orders = frames.ORDERS.validate_json(frames.read(requests, frames.ANSWER_BYTES))
     extractor: Extractor | None = None
+    memory = f"EYNI_LOAD_MEMORY_LIMIT allows {orders.load_memory_limit} bytes"
     try:
+        watch_loading(orders)
         extractor = loaded(orders)
         # Twice: what the first has left to be loaded later, the second, locked down, fails over: now, at no capture.
         warm_up(extractor, orders)
         lock_down(orders.memory_limit)
+        memory = f"EYNI_MEMORY_LIMIT allows {orders.memory_limit} bytes more"
         greeting: frames.Ready | frames.Failed = warm_up(extractor, orders)
-    except ModelRefused as reason:
-        greeting = frames.Failed(str(reason), refused=True)
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
     except Exception as error:
-        # Nothing hostile has been seen yet: the operator gets the message as it is.
-        greeting = frames.Failed(f"{type(error).__name__}: {error}")
+        # No picture has been seen yet: the operator gets the message as it is.
+        is_refusal = isinstance(error, ModelRefused)
+        what = str(error) if is_refusal else f"{type(error).__name__}: {error}"
+        greeting = frames.Failed(f"{what} ({memory})" if _OF_MEMORY.search(what) else what, refused=is_refusal)
     frames.write(answers, frames.GREETING.dump_json(greeting))
     if isinstance(greeting, frames.Ready) and extractor:
         with contextlib.suppress(EOFError, BrokenPipeError):
             serve(requests, answers, extractor, orders)
     # Not by way of the interpreter's clean-up, which may want to open files.
     os._exit(0)
+
+
+def watch_loading(orders: frames.Orders) -> None:
+    """Bound what a model may do that nobody has rehearsed yet: its networks may ask for anything, and for ever.
+
+    More cannot be given up before the libraries are loaded, which are files.
+    """
+    # OpenCV prints how a hostile file calls its operators: that could steer a terminal.
+    _silence()
+    _limit(resource.RLIMIT_CORE, 0)
+    # The parent has a watch of its own; but what loops would outlive a parent that is killed.
+    signal.setitimer(signal.ITIMER_PROF, orders.load_time_limit)
+    _limit_memory(orders.load_memory_limit, for_good=False)
 
 
 def loaded(orders: frames.Orders) -> "Extractor":
@@ -79,16 +100,12 @@ def warm_up(extractor: "Extractor", orders: frames.Orders) -> frames.Ready:
 
 def lock_down(memory: int) -> None:
     """Give up what decoding does not need: new files and sockets, new processes, writing, core dumps, privileges."""
+    _limit_memory(memory, for_good=True)
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 1)
-    os.dup2(silent, 2)
-    os.close(silent)
+    _silence()
     os.environ.clear()
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -97,10 +114,24 @@ def lock_down(memory: int) -> None:
     _limit(resource.RLIMIT_NOFILE, 0)
 
 
-def _limit(which: int, value: int) -> None:
+def _silence() -> None:
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    os.close(silent)
+
+
+def _limit_memory(beyond: int, *, for_good: bool) -> None:
+    """Limit the address space to so many bytes more than it has now."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + beyond, for_good=for_good)
+
+
+def _limit(which: int, value: int, *, for_good: bool = True) -> None:
     hard = resource.getrlimit(which)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # whoever started us may have been stricter
-    resource.setrlimit(which, (value, value))
+    resource.setrlimit(which, (value, value if for_good else hard))
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, extractor: "Extractor", orders: frames.Orders) -> None:

@@ -135,8 +135,7 @@ def _reasons(items: Iterable[Item], not_acquired: bool) -> list[Reason]:
 
 
 def _rate(hits: int, of: int) -> Rate:
-    low, high = wilson(hits, of)
-    return Rate(value=hits / of if of else 0.0, low=low, high=high, hits=hits, of=of)
+    return Rate.counted(hits, of, wilson(hits, of))
 
 
 def _below(path: Path, root: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from services.evaluate.acquisition import Item, acquire_rate, enrol_rate
 from services.evaluate.report import Group, Grouping, Rate
-from services.evaluate.statistics import bounds, false_matches, redraw, spread_of, threshold_at
+from services.evaluate.statistics import bounds, false_matches, fmr, redraw, spread_of, threshold_at
 from services.evaluate.trials import Trials
 
 RATES: Final = (1e-3, 1e-4)
@@ -32,7 +32,7 @@ def grouping(
         return None
     rates = [rate for rate in RATES if rate * trials.pairs_of_people >= LEAST_MATCHES]
     thresholds = [target, *(threshold_at(trials, rate) for rate in rates)]
-    expected = [(false_matches(trials, at) or 0) / max(trials.impostors, 1) for at in thresholds]
+    expected = [fmr(trials, at) or 0.0 for at in thresholds]
     groups = [
         _group(
             value,
@@ -66,7 +66,7 @@ def _group(
     misses = int((trials.genuine.db < thresholds[0]).sum())
     fnmr = None
     if drawn is not None and genuine:
-        fnmr = rate_of(misses, genuine, bounds(drawn.fnmr[:, 0], misses, genuine, trials.people_with_pairs))
+        fnmr = Rate.counted(misses, genuine, bounds(drawn.fnmr[:, 0], misses, genuine, trials.people_with_pairs))
     matches: list[Rate | None] = []
     for n, threshold in enumerate(thresholds):
         found = false_matches(trials, threshold)
@@ -75,7 +75,7 @@ def _group(
             continue
         spread = spread_of(trials, threshold)
         matches.append(
-            rate_of(found, impostors, bounds(drawn.fmr[:, n], found, impostors, trials.pairs_of_people, spread))
+            Rate.counted(found, impostors, bounds(drawn.fmr[:, n], found, impostors, trials.pairs_of_people, spread))
         )
     names = _names(RATES)
     small = names[:1] if trials.people_with_pairs < LEAST_PEOPLE else []
@@ -111,8 +111,3 @@ def _largest_to_smallest(figures: Iterable[Rate | None]) -> float | None:
     """Return None for fewer than two, and where one is 0."""
     values = [figure.value for figure in figures if figure is not None]
     return max(values) / min(values) if len(values) > 1 and min(values) > 0 else None
-
-
-def rate_of(hits: int, of: int, limits: "tuple[float, float] | None") -> Rate:
-    low, high = limits if limits is not None else (None, None)
-    return Rate(value=hits / of, low=low, high=high, hits=hits, of=of)

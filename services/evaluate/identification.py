@@ -47,8 +47,7 @@ class Searches:
         people, person = np.unique(self.person, return_inverse=True)
         drawn = draw_people(len(people))
         shares = (drawn @ np.bincount(person, happened)) / (drawn @ np.bincount(person))
-        limits = bounds(shares, hits, of, len(people))
-        return Rate(value=hits / of, low=limits and limits.low, high=limits and limits.high, hits=hits, of=of)
+        return Rate.counted(hits, of, bounds(shares, hits, of, len(people)))
 
     def missed(self, threshold: float) -> Rate:
         """Return FNIR."""

@@ -5,6 +5,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,12 +181,23 @@ def _listed(labels: Path, folder: Path | None) -> Labelled:
         kept.append((path, same[0][0]))
         problems += [Problem("row twice", f"{row.file} ({where})") for row, where in same[1:]]
     if not kept:
-        places = ", ".join(str(root) for root in roots)
-        raise CannotRead(f"{labels}: none of the {len(rows)} files that it names is there; looked in {places}")
+        raise CannotRead(_none_kept(labels, rows, problems, roots))
     columns = _group_columns([row for _, row in kept], problems)
     pictures = [Picture(path, row.person, _groups(row, columns)) for path, row in kept]
     source = f"{folder.resolve().name}, {labels.name}" if folder and labels.parent != folder else labels.name
+    if source == LABELS:
+        source = labels.resolve().parent.name  # every folder's is called so
     return Labelled(_of_several(pictures, labels), tuple(columns), _told(problems), legible(source))
+
+
+def _none_kept(labels: Path, rows: Sequence[_Row], problems: Sequence[Problem], roots: Sequence[Path]) -> str:
+    if not rows:
+        return f"{labels} names no files: nothing follows its first line"
+    kinds = "; ".join(f"{what}: {count}" for what, count in Counter(problem.what for problem in problems).items())
+    return (
+        f"{labels}: none of its {len(rows)} rows can be used ({kinds}); the first: {legible(problems[0].where)}. "
+        f"Looked in {', '.join(map(str, roots))}. Give the folder that its files are below, and the CSV with --labels"
+    )
 
 
 def _rows(labels: Path) -> list[_Row]:
@@ -202,6 +214,8 @@ def _rows(labels: Path) -> list[_Row]:
     try:
         columns = [name.strip().lower() for name in next(lines, list[str]())]
         file, person = (_column(labels, columns, names) for names in (FILE_COLUMNS, PERSON_COLUMNS))
+        if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
+            raise CannotRead(f"{labels} has the column {legible(twice[0])} twice: which one counts? Rename one of them")
         ours = {*FILE_COLUMNS, *PERSON_COLUMNS, "sample", ""}
         found: list[_Row] = []
         for values in lines:
@@ -238,12 +252,15 @@ def _group_columns(rows: Sequence[_Row], problems: list[Problem]) -> list[str]:
         for row in rows:
             if value := _value(row, column):
                 of.setdefault(row.person, set()).add(value)
-        if len(set[str]().union(*of.values())) not in GROUPS:
-            continue
+        different = len(set[str]().union(*of.values()))
         torn = [person for person, values in of.items() if len(values) > 1]
-        if not torn or column in AGE_COLUMNS:
+        if different >= GROUPS.stop and 2 * different <= len(of) and not torn:
+            # Each value of two people or more: meant as groups. Names and dates are not, and not worth a word.
+            what = f"column that is no group: it has more than {GROUPS.stop - 1} values"
+            problems.append(Problem(what, f"{column} has {different}"))
+        elif different in GROUPS and (not torn or column in AGE_COLUMNS):
             chosen.append(column)
-        else:
+        elif different in GROUPS:
             problems.append(Problem("column that is no group: it differs within a person", f"{column} of {torn[0]}"))
     return chosen
 

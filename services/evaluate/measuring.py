@@ -28,7 +28,6 @@ from services.evaluate.report import (
 )
 from services.evaluate.statistics import (
     RULE_OF_3,
-    Interval,
     Redrawn,
     bounds,
     false_matches,
@@ -197,7 +196,7 @@ def _missed(trials: Trials, threshold: float, drawn: "np.ndarray[tuple[int], np.
     if not count:
         return None
     hits = int(np.searchsorted(trials.genuine.db, threshold, side="left"))
-    return _rate(hits, count, bounds(drawn, hits, count, trials.people_with_pairs))
+    return Rate.counted(hits, count, bounds(drawn, hits, count, trials.people_with_pairs))
 
 
 def _at_threshold(
@@ -208,7 +207,7 @@ def _at_threshold(
     limits = None
     if found is not None and of:
         limits = bounds(drawn.fmr[:, column], found, of, trials.pairs_of_people, spread_of(trials, db))
-    measured = None if found is None or not of else _rate(found, of, limits)
+    measured = None if found is None or not of else Rate.counted(found, of, limits)
     return AtThreshold(
         threshold=round(db, 4),
         declared_fmr=declared,
@@ -228,10 +227,6 @@ def _point(trials: Trials, wanted: float, drawn: Redrawn, column: int) -> CurveP
     hits = int(np.searchsorted(trials.genuine.db, threshold, side="left"))
     limits = bounds(drawn.fnmr_at_rate[:, column], hits, len(trials.genuine), trials.people_with_pairs)
     return CurvePoint(fmr=wanted, fnmr=fnmr(trials, threshold), low=limits and limits.low, high=limits and limits.high)
-
-
-def _rate(hits: int, of: int, limits: Interval | None) -> Rate:
-    return Rate(value=hits / of, low=limits and limits.low, high=limits and limits.high, hits=hits, of=of)
 
 
 def _histogram(trials: Trials) -> Histogram:

@@ -3,7 +3,7 @@
 Rates are shares from 0 to 1, scores and thresholds dB, times seconds. `null` stands for what these faces can't say.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,12 @@ class Rate(_Part):
     hits: int
     of: int
     """hits / of = value."""
+
+    @classmethod
+    def counted(cls, hits: int, of: int, bounds: tuple[float, float] | None) -> Self:
+        """Make one of what was counted; 0 where nothing was tried."""
+        low, high = bounds or (None, None)
+        return cls(value=hits / of if of else 0.0, low=low, high=high, hits=hits, of=of)
 
 
 class Problems(_Part):
@@ -158,7 +164,7 @@ class Operation(_Part):
 
 
 class AsSet(_Part):
-    """The system's own policy: FPIR 0.001 by the declared false match rates."""
+    """The system's own policy, which goes by the declared false match rates (FPIR 0.001 unless set otherwise)."""
 
     size: int
     threshold: float

@@ -20,7 +20,7 @@ from services.eyni.meter import meter
 from services.eyni.models import working
 from services.eyni.placing import put, workshop, write
 from shared.biometrics import Vector
-from shared.calibrating import fit
+from shared.calibrating import fit, require_enough
 from shared.calibration import Calibration, Comparator
 from shared.model import CALIBRATION, MANIFEST, Model, find, name_in_use, user_models
 from shared.settings import Settings
@@ -67,6 +67,8 @@ def calibrate(wish: Wish, settings: Settings, as_json: bool) -> None:
         faces = _given(found, model)
     else:
         model.check_files()
+        # Now, and not after hours; `fit` asks again, of the pictures that gave a template.
+        require_enough([picture.person for picture in found.pictures])
         journal = journal_path(settings.data, wish.labels or wish.where, model)
         faces = _seen(extracted(found, model, settings, journal, console), found.source, model)
     calibration = _fit(faces, model, wish.about, console)
@@ -204,8 +206,9 @@ def _report(
     if not elsewhere:
         lines.append(
             f"Next: `eyni evaluate OTHER_FACES --model {model.name}` measures it on other people; `eyni models use "
-            f"{model.name}` makes it serve. Services that run it already must be started again; where people are "
-            "enrolled with it, run `eyni registry rebuild` in between, for another gate may refuse some of them."
+            f"{model.name}` makes it serve. Services that run it already must be started again, all of them (`eyni "
+            "status` names those left behind); where people are enrolled with it, run `eyni registry rebuild` in "
+            "between, for another gate may refuse some of them."
         )
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

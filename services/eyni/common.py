@@ -1,7 +1,9 @@
 """What every command shares: settings with options laid over them, exit codes, and one clear line for an error."""
 
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,19 +36,50 @@ class Failed(Exception):
     """It was answered, and not as wished; the message says why."""
 
 
+_OF_NUMBERS = frozenset(
+    (
+        "float_parsing",
+        "int_parsing",
+        "finite_number",
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+    )
+)
+"""pydantic's names for what can be wrong with a number."""
+
+
 def load(data: Path | None = None, log: str | None = None, port: int | None = None) -> "Settings":
     """Read the settings; an option that was given goes before its environment variable."""
     from pydantic import ValidationError
 
     from shared.settings import Settings
 
+    for line in misspelt(os.environ, Settings.model_fields):
+        typer.echo(f"eyni: {line}", err=True)
     given = {"data": data, "log": log, "api_port": port}
     try:
         return Settings.model_validate({k: v for k, v in given.items() if v is not None})
     except ValidationError as error:
-        problems = error.errors(include_input=False, include_url=False)
-        lines = [f"EYNI_{str(p['loc'][0]).upper()}: {p['msg']}" if p["loc"] else p["msg"] for p in problems]
+        lines: list[str] = []
+        for problem in error.errors(include_url=False):
+            where = "".join(f" {part}" if n else f"EYNI_{str(part).upper()}" for n, part in enumerate(problem["loc"]))
+            # Only what was given for a number is shown: other settings hold passwords.
+            value = f" (it is {str(problem['input'])[:40]!r})" if problem["type"] in _OF_NUMBERS else ""
+            lines.append(f"{where}{': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{value}")
         raise typer.BadParameter("; ".join(lines), param_hint="settings") from None
+
+
+def misspelt(given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Name variables that are almost a setting: one that is nobody's would be passed over without a word."""
+    names = [f"EYNI_{name.upper()}" for name in known]
+    close = {
+        name: get_close_matches(name, names, 1, cutoff=0.85)
+        for name in sorted(given)
+        if name.startswith("EYNI_") and name not in names
+    }
+    return [f"{name} is no setting, and does nothing; is {meant[0]} meant?" for name, meant in close.items() if meant]
 
 
 def opened(settings: "Settings") -> "Log":

@@ -6,9 +6,10 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,13 +68,12 @@ def evaluate(
         _ = model.calibration
     source = _Source(where, labels, read(where, labels))
     tell_problems(source.found.problems, console)
-    output.mkdir(parents=True, exist_ok=True)
-    loading = threading.Thread(target=_load, args=(chosen,), daemon=True)
-    loading.start()
+    _tell_what_lacks(source.found, console)
+    _make(output)
     pictures: dict[str, dict[str, tuple[str, str]]] = {}
     journals: list[Path] = []
-    measured = [_measured(model, source, settings, journals, console) for model in chosen]
-    loading.join()
+    with _loading(chosen):
+        measured = [_measured(model, source, settings, journals, console) for model in chosen]
     if isinstance(source.found, Labelled):
         from services.evaluate.thumbnails import thumbnails
 
@@ -105,8 +105,40 @@ def evaluate(
     return Code.OK
 
 
-def _load(models: Sequence[Model]) -> None:
+def _tell_what_lacks(found: Labelled | Templates, console: Console) -> None:
+    """Say at once, and not after hours, what no report can show of these people."""
+    persons = found.persons if isinstance(found, Templates) else [picture.person for picture in found.pictures]
+    if len(persons) == len(set(persons)):
+        console.print(
+            f"None of the {len(persons)} people has two pictures: the report shows how often strangers match, and not "
+            "how often people are missed (FNMR, FNIR). For that, add a second picture of as many as you can.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _make(output: Path) -> None:
+    """Make the folder of the report, and see that it takes files: now, and not after hours."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
+    except OSError as error:
+        where = f"{output}: no report can be written there ({error.strerror})"
+        raise Failed(f"{where}; name a folder of yours with --output") from None
+
+
+@contextlib.contextmanager
+def _loading(models: Sequence[Model]) -> Generator[None]:
     """Load what takes a second each to load, matplotlib and dlib, while the workers are at the pictures."""
+    thread = threading.Thread(target=_load, args=(models,))
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()  # also after an error: a process that ends in the middle of an import may be aborted
+
+
+def _load(models: Sequence[Model]) -> None:
     importlib.import_module("services.evaluate.html.page")
     from services.evaluate.thumbnails import detector
 

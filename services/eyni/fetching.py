@@ -23,16 +23,19 @@ def download(address: str, to: Path, *, sha256: str, limit: int, progress: Progr
     Redirects are followed, to any host: what arrives is judged by its digest, not by where it came from.
     """
     found = hashlib.sha256()
-    try:
-        with to.open("xb") as file:
+    with to.open("xb") as file:
+        try:
             for block in _blocks(address, limit, progress):
                 found.update(block)
                 file.write(block)
-        if found.hexdigest() != sha256:
-            raise Failed(f"{address}: its SHA-256 is {found.hexdigest()}; {sha256} was wanted. Nothing of it is kept")
-    except BaseException:
-        to.unlink(missing_ok=True)
-        raise
+            file.flush()  # a full disk shows here, and not when the file is closed
+            if found.hexdigest() != sha256:
+                raise Failed(
+                    f"{address}: its SHA-256 is {found.hexdigest()}; {sha256} was wanted. Nothing of it is kept"
+                )
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
 
 
 def _blocks(address: str, limit: int, progress: Progress) -> Iterator[bytes]:

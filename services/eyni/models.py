@@ -182,7 +182,7 @@ def _checked(name: str, settings: Settings, checks: list[str], named: bool, cons
         return False
     model.check_files()
     checks.append(f"digests: {', '.join(part.file for part in files) or 'those of face_recognition_models'}")
-    rehearse(model, console)
+    rehearse(model, settings, console)
     checks.append(f"landmarks, networks and a rehearsal: a template of {model.manifest.dimension} numbers")
     if model.is_calibrated:
         data = model.calibration.provenance.get("data", "unnamed data")
@@ -192,12 +192,12 @@ def _checked(name: str, settings: Settings, checks: list[str], named: bool, cons
     return True
 
 
-def rehearse(model: Model, console: Console) -> None:
-    """Load the model's networks and run them. Raises ModelRefused."""
-    from services.enroll.extractor import examine
+def rehearse(model: Model, settings: Settings, console: Console) -> None:
+    """Load the model's networks and run them, in a process of their own. Raises ModelRefused."""
+    from services.enroll.bootstrap import examine
 
     with working(console, f"examining {model.name}"):
-        examine(model)
+        examine(settings, model)
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def use(name: str, settings: Settings, say: Callable[[str], None] = print) -> No
     """Choose the model that serves. Raises ModelRefused, Failed, and whatever the log raises."""
     model = find(name, settings.data)
     _ = model.calibration
-    rehearse(model, Console(stderr=True))
+    rehearse(model, settings, Console(stderr=True))
     require_own_gallery(model, settings)
     write(user_models(settings.data) / IN_USE, f"{name}\n".encode())
     say(f"{name} ({model.id}) is in use in {settings.data}.")
@@ -235,6 +235,6 @@ def require_own_gallery(model: Model, settings: Settings) -> None:
     try:
         require_model(log, model.id)
     except WrongModel as reason:
-        raise Failed(f"{model.name} can't serve here. {reason}") from None
+        raise Failed(f"{model.name} can't serve here: {reason}") from None
     finally:
         log.close()

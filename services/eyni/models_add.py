@@ -55,7 +55,7 @@ def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Mod
     if sha256 is not None and not is_address:
         raise typer.BadParameter("is for an address; a model.toml has the digests of its files", param_hint="--sha256")
     console = Console(stderr=True)
-    with workshop(settings.data) as place:
+    with workshop(settings.data.absolute()) as place:
         staged, unpacked = place / "staged", place / "unpacked"
         try:
             if sha256 is None:
@@ -70,7 +70,7 @@ def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Mod
             _collect(source, staged, console)
             model = load_model(staged)
             _check_place(model, settings, replace)
-            rehearse(model, console)
+            rehearse(model, settings, console)
             if model.is_calibrated:
                 _ = model.calibration
         except ModelRefused as reason:

@@ -16,9 +16,11 @@ from rich.table import Table
 
 from services.eyni.client import metrics_text
 from services.eyni.common import Code, opened, stop_on_signals
+from shared.agreement import disagreements
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent, decode
 from shared.events import ServiceReported
+from shared.heartbeat import ALIVE
 from shared.lag import lag
 from shared.log import Log
 from shared.performance import REMEDY, Performance
@@ -32,9 +34,6 @@ WATCHED: Final = (
     (Group.MATCH, Name.PROBES),
 )
 """Who works on what: the difference to a topic's end is what is left to do."""
-
-ALIVE: Final = 5.0
-"""Seconds since its last report (one a second) after which a service is shown as gone."""
 
 BEHIND: Final = 100
 """Records that urgent captures or probes may lag before somebody waits noticeably."""
@@ -201,9 +200,12 @@ def expected(now: Look) -> list[Performance]:
 
 
 def notices(now: Look) -> list[str]:
-    """Say what the model can't deliver at the gallery's present size, and what to do. It is no fault: nothing stops."""
+    """Say what to know though nothing stops, and what to do.
+
+    That is what the model can't deliver at the gallery's present size, and who runs with another calibration.
+    """
     short = [one.in_words() for one in expected(now) if one.falls_short]
-    return [*short, REMEDY] if short else []
+    return [*disagreements(now.alive), *([*short, REMEDY] if short else [])]
 
 
 def as_json(now: Look) -> str:
@@ -220,6 +222,8 @@ def as_json(now: Look) -> str:
                     "as_of": s.as_of,
                     "gallery_count": s.gallery_count,
                     "figures": s.figures,
+                    "model": s.calibration and s.calibration.model,
+                    "calibration": s.calibration and s.calibration.digest,
                 }
                 for s in now.services
             ],

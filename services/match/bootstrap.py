@@ -14,9 +14,9 @@ from services.match.worker import Worker
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
 from shared.calibration import Comparator
-from shared.events import ServiceReported
+from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
-from shared.heartbeat import Heartbeat, instance_of
+from shared.heartbeat import Heartbeat, instance_of, loaded
 from shared.log import Log, LogGap, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
@@ -94,6 +94,7 @@ def snapshots_in(data: Path) -> Snapshots:
 def run(settings: Settings, stop: threading.Event) -> None:
     """Fold and answer until `stop` is set. Raises ModelRefused, WrongModel: it cannot start so."""
     compares = comparator(settings)
+    calibration = loaded(compares.calibration)
     log = open_log(settings.log_address, settings.kafka_security)
     try:
         if not _prepared(log, compares, stop):
@@ -101,7 +102,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         use_threads(settings.match_threads)
         metrics.serve(settings.metrics_host, settings.match_metrics_port)
         matcher = worker(log, settings, compares, snapshots_in(settings.data))
-        heartbeat = Heartbeat(log, lambda: describe(log, matcher))
+        heartbeat = Heartbeat(log, lambda: describe(log, matcher, calibration))
         heartbeat.start()
         orderly = False
         try:
@@ -120,8 +121,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         log.close()
 
 
-def describe(log: Log, matcher: Worker) -> ServiceReported:
-    """Say how far the matcher is."""
+def describe(log: Log, matcher: Worker, calibration: Loaded) -> ServiceReported:
+    """Say how far the matcher is, and with which calibration it runs."""
     end = log.spans(Name.GALLERY)[0].end
     metrics.LAG.labels(Group.FOLD, Name.GALLERY).set(end - matcher.gallery.position)
     return ServiceReported(
@@ -134,6 +135,7 @@ def describe(log: Log, matcher: Worker) -> ServiceReported:
         gallery_count=matcher.references,
         figures={"decided": float(matcher.decided)},
         expected=matcher.expected,
+        calibration=calibration,
     )
 
 

@@ -34,7 +34,8 @@ def standing_for(references: Prepared, comparator: Comparator) -> Prepared:
     A child's picture and the grown-up's may be: none of the references is to be lost, and who asks takes the best.
     """
     fused = comparator.fused(references)
-    return fused if _alike(references, comparator) and _passes(fused, comparator) else references
+    fits = _alike(references, comparator) and not comparator.resembles_everybody(fused.vectors[0])
+    return fused if fits else references
 
 
 def _alike(templates: Prepared, comparator: Comparator) -> bool:
@@ -42,9 +43,3 @@ def _alike(templates: Prepared, comparator: Comparator) -> bool:
     return all(
         bool((comparator.similarity(templates[n : n + 1], templates) >= least).all()) for n in range(len(templates))
     )
-
-
-def _passes(fused: Prepared, comparator: Comparator) -> bool:
-    gate = comparator.calibration.gate
-    away = fused.vectors[0].astype(np.float64) - np.array(gate.centre)
-    return float(np.sqrt((away * away).sum())) >= gate.distance

@@ -6,8 +6,9 @@ replaced leaves dead rows behind, which the next load of a snapshot drops.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -25,7 +26,7 @@ class Gallery:
 
     def __init__(self, comparator: Comparator) -> None:
         self.comparator = comparator
-        self.calibration = calibration_digest(comparator)
+        self.calibration = comparator.calibration.digest()
         """Names what the rows were made with: another calibration's state is another state."""
         self.position = 0
         """The next offset of the log: everything before it is in here."""
@@ -141,7 +142,10 @@ class Gallery:
     # ---- as a whole
 
     def view(self) -> "GalleryView":
-        """Return this state, fixed, to be written while the fold goes on: rows never change, the rest is copied."""
+        """Return this state, fixed, to be written while the fold goes on: rows never change, the rest is copied.
+
+        The fold stands still meanwhile, so what is large, the rows, is left to whoever reads them.
+        """
         ordered = sorted(self._rows.items(), key=lambda item: item[1])
         filed = tuple(sorted({gallery for galleries in self._filed for gallery in galleries}))
         return GalleryView(
@@ -149,10 +153,9 @@ class Gallery:
             model=self.comparator.calibration.model,
             calibration=self.calibration,
             encounters=tuple(self._encounters[key] for key, _ in ordered),
-            rows=np.array([row for _, row in ordered], np.int64),
             galleries=filed,
             applied=b"".join(sorted(self._applied)),
-            references=self._index.first(self.rows),
+            references=partial(self._index.references, np.array([row for _, row in ordered], np.int64)),
         )
 
     @classmethod
@@ -163,7 +166,7 @@ class Gallery:
         gallery._applied = {view.applied[i : i + 16] for i in range(0, len(view.applied), 16)}
         for name in view.galleries:
             gallery._filed[name,] += 0
-        gallery._index.add(view.live())
+        gallery._index.add(view.references())
         for row, encounter in enumerate(view.encounters):
             gallery._owners.append(None)
             gallery._remember(encounter, row)
@@ -179,38 +182,31 @@ class GalleryView:
     calibration: str
     encounters: tuple[Encounter, ...] = field(repr=False)
     """In the order of enrolment."""
-    rows: Rows = field(repr=False)
-    """The row of each encounter."""
     galleries: tuple[str, ...]
     """Every gallery ever used."""
     applied: bytes = field(repr=False)
     """16 bytes for each event that was applied, sorted."""
-    references: Prepared = field(repr=False)
-    """All rows; dead ones may be among them."""
-
-    def live(self) -> Prepared:
-        """Return the references of the encounters, in their order."""
-        return Prepared(self.references.vectors[self.rows], self.references.nearness[self.rows])
+    references: Callable[[], Prepared] = field(repr=False)
+    """Copies those of the encounters, in their order; in any thread."""
 
     def digest(self) -> str:
         """SHA-256 (hex) of all that the log determines: equal for a live run, a snapshot's, and a cold replay (I3)."""
         digest = hashlib.sha256(f"{self.position} {self.calibration} {self.galleries}\n".encode())
         for encounter in self.encounters:
             digest.update(ENCOUNTER.dump_json(encounter) + b"\n")
-        for part in packed(self.live()):
+        for part in packed(self.references()):
             digest.update(part)
         digest.update(self.applied)
         return digest.hexdigest()
 
 
-def packed(references: Prepared) -> tuple[bytes, bytes]:
-    """Return vectors and nearness as bytes that are the same on every machine: little-endian float32 and float64."""
-    return references.vectors.astype("<f4").tobytes(), references.nearness.astype("<f8").tobytes()
+def packed(references: Prepared) -> tuple[memoryview, memoryview]:
+    """Return vectors and nearness as bytes that are the same on every machine: little-endian float32 and float64.
 
-
-def calibration_digest(comparator: Comparator) -> str:
-    """Return SHA-256 (hex) of the calibration's file."""
-    return hashlib.sha256(comparator.calibration.dump().encode()).hexdigest()
+    Not copied where they are so already: a gallery's are most of what there is.
+    """
+    vectors = np.ascontiguousarray(references.vectors, "<f4").reshape(-1)
+    return vectors.view(np.uint8).data, np.ascontiguousarray(references.nearness, "<f8").view(np.uint8).data
 
 
 def _digest(event_id: str) -> bytes:

@@ -15,7 +15,6 @@ from shared.mixture import Floats
 
 Rows = NDArray[np.int64]
 
-_JUST_BELOW_ONE: Final = float(np.nextafter(np.float32(1), np.float32(0)))
 _BLOCK: Final = 65536
 """Rows that lie together, 34 MB for 128 dimensions: memory that is taken in pieces is never copied to grow. numpy asks
 the kernel for huge pages where it takes 4 MB or more, and FAISS's own indexes don't: through these a search is 15 to
@@ -57,26 +56,24 @@ class FaissIndex:
 
     def add(self, references: Prepared) -> None:
         """Append rows."""
-        if not len(references):
-            return
         start, end = len(self), len(self) + len(references)
         if end > len(self._nearness):
             grown = np.empty(max(end, len(self._nearness) * 3 // 2))
             grown[:start] = self._nearness[:start]
             self._nearness = grown
         self._nearness[start:end] = references.nearness
-        widened = self._comparator.widened_references(references)
-        widened[:, -1] += self._lift
-        lengths = np.sqrt((widened.astype(np.float64) ** 2).sum(axis=1))
-        self._longest = max(self._longest, float(lengths.max()))
-        while len(widened):
+        while self._count < end:
             number, at = divmod(self._count, _BLOCK)
             if number == len(self._blocks):
                 self._blocks.append(np.empty((_BLOCK, self._width), np.float32))
-            part = widened[: _BLOCK - at]
+            # Not more at once than the block takes: a whole gallery comes back from a snapshot, and float64 is double.
+            begin = self._count - start
+            part = self._comparator.widened_references(references[begin : begin + _BLOCK - at])
+            part[:, -1] += self._lift
+            lengths = np.sqrt((part.astype(np.float64) ** 2).sum(axis=1))
+            self._longest = max(self._longest, float(lengths.max()))
             self._blocks[number][at : at + len(part)] = part
             self._count += len(part)
-            widened = widened[len(part) :]
 
     def near(self, probes: Prepared, limits: Sequence[float]) -> Sequence[Rows]:
         """Return, for each probe, the rows that compare with it at its limit or above, and perhaps a few just below.
@@ -90,41 +87,29 @@ class FaissIndex:
         for radius in {radius for _, radius in asked}:
             some = [n for n, (_, own) in enumerate(asked) if own == radius]
             stacked = np.stack([asked[n][0] for n in some])
-            for at, block in self._filled(self._count):
-                for n, rows in zip(some, _products_above(radius, stacked, block), strict=True):
+            for at, block in zip(range(0, self._count, _BLOCK), self._blocks, strict=True):
+                for n, rows in zip(some, _products_above(radius, stacked, block[: self._count - at]), strict=True):
                     found[n].append(rows + at)
         return [np.concatenate(rows) for rows in found]
-
-    def _filled(self, count: int) -> Iterator[tuple[int, Vector]]:
-        """Yield the first `count` rows in blocks, each with the number of its first row."""
-        for at, block in zip(range(0, count, _BLOCK), self._blocks, strict=False):
-            yield at, block[: count - at]
 
     def _asked(self, probe: Prepared, limit: float) -> tuple[Vector, float]:
         """Return what to multiply rows with, (d + 1,), and a number that the product exceeds where they are near."""
         widened = self._comparator.widened_probe(probe)
-        # Twice: lifting and stretching round once more each.
+        # Twice: lifting, stretching and the number itself round once more each.
         slack = 2 * self._comparator.slack(widened, self._longest)
         floor = limit - self._comparator.offset(probe) + float(self._lift) - slack
         if floor > slack:
-            return (widened / floor).astype(np.float32), _JUST_BELOW_ONE
-        return widened, float(np.nextafter(np.float32(floor), np.float32(-np.inf)))
+            return (widened / floor).astype(np.float32), 1.0
+        return widened, floor
 
     def references(self, rows: Rows) -> Prepared:
-        """Return some rows as they were added, bit for bit."""
+        """Return some rows as they were added, bit for bit; in any thread, also while others are added."""
         vectors = np.empty((len(rows), self._width - 1), np.float32)
         blocks, within = np.divmod(rows, _BLOCK)
         for number in np.unique(blocks):
             here = blocks == number
             vectors[here] = self._blocks[number][within[here], :-1]
         return Prepared(vectors, self._nearness[rows])
-
-    def first(self, count: int) -> Prepared:
-        """Copy the first `count` rows."""
-        vectors = np.empty((count, self._width - 1), np.float32)
-        for at, block in self._filled(count):
-            vectors[at : at + len(block)] = block[:, :-1]
-        return Prepared(vectors, self._nearness[:count].copy())
 
 
 def _products_above(radius: float, probes: Vector, rows: Vector) -> Iterator[Rows]:

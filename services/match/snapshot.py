@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from services.match.gallery import ENCOUNTER, Gallery, GalleryView, calibration_digest, packed
+from services.match.gallery import ENCOUNTER, Gallery, GalleryView, packed
 from shared.biometrics import STRICT
 from shared.calibration import Comparator, Prepared
 
@@ -99,8 +99,11 @@ class Snapshots:
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             scratch.mkdir(mode=0o700)
-            vectors, nearness = packed(view.live())
-            contents = {
+            # Before the rows are read for the files: one copy of them at a time is enough.
+            state = view.digest()
+            references = view.references()
+            vectors, nearness = packed(references)
+            contents: dict[str, bytes | memoryview] = {
                 "vectors.f32": vectors,
                 "nearness.f64": nearness,
                 "encounters.jsonl": b"".join(ENCOUNTER.dump_json(encounter) + b"\n" for encounter in view.encounters),
@@ -111,11 +114,11 @@ class Snapshots:
                 log=log,
                 position=view.position,
                 model=view.model,
-                dimension=view.references.vectors.shape[1],
+                dimension=references.vectors.shape[1],
                 calibration=view.calibration,
                 encounters=len(view.encounters),
                 galleries=view.galleries,
-                state=view.digest(),
+                state=state,
                 files={name: (len(c), hashlib.sha256(c).hexdigest()) for name, c in contents.items()},
             )
             for name, content in contents.items():
@@ -147,7 +150,7 @@ class Snapshots:
         wanted = comparator.calibration
         if (manifest.model, manifest.dimension) != (wanted.model, wanted.dimension):
             raise SnapshotRefused(f"{generation.name}: it is of model {manifest.model}; in use is {wanted.model}")
-        if manifest.calibration != calibration_digest(comparator):
+        if manifest.calibration != wanted.digest():
             raise SnapshotRefused(f"{generation.name}: it was made with another calibration of {wanted.model}")
         contents = {name: _read_verified(generation / name, *known) for name, known in manifest.files.items()}
         try:
@@ -167,17 +170,17 @@ def _view(manifest: Manifest, contents: dict[str, bytes]) -> GalleryView:
         raise ValueError("counts differ")
     vectors = np.frombuffer(contents["vectors.f32"], "<f4").astype(np.float32, copy=False)
     nearness = np.frombuffer(contents["nearness.f64"], "<f8").astype(np.float64, copy=False)
+    references = Prepared(
+        vectors.reshape(manifest.encounters, manifest.dimension), nearness.reshape(manifest.encounters)
+    )
     return GalleryView(
         position=manifest.position,
         model=manifest.model,
         calibration=manifest.calibration,
         encounters=encounters,
-        rows=np.arange(len(encounters), dtype=np.int64),
         galleries=manifest.galleries,
         applied=contents["applied.bin"],
-        references=Prepared(
-            vectors.reshape(manifest.encounters, manifest.dimension), nearness.reshape(manifest.encounters)
-        ),
+        references=lambda: references,
     )
 
 
@@ -212,7 +215,7 @@ def _read_verified(path: Path, size: int, digest: str) -> bytes:
     return content
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, content: bytes | memoryview) -> None:
     with open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
         file.write(content)
         file.flush()

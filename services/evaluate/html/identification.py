@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from services.evaluate.background import LEAST_PEOPLE
 from services.evaluate.html import plots
 from services.evaluate.html.markup import NONE, count, db, each_model, figure, plain, rate, share, table, text
 from services.evaluate.report import Identification, ModelReport, Report
@@ -14,17 +15,21 @@ def identification(report: Report) -> str:
 
 
 def _searches(model: ModelReport, found: Identification) -> str:
+    synthetic = found.synthetic_people > 0 and found.counted_to is not None
     made = (
         f"Non-mated probes: one picture of each of {count(found.non_mated_probes)} people, searched among "
         f"{count(found.synthetic_people)} <strong>synthetic people</strong>, made from these faces and as alike as "
-        f"they are; above {found.counted_to:.0f} dB most of their false match rates are extrapolated."
-        if found.synthetic_people and found.counted_to is not None
-        else "There are too few people to make synthetic ones from: only what the calibration declares is shown."
+        f"they are; above {found.counted_to:.0f} dB most of their false match rates are extrapolated. They have no "
+        "twins, siblings or wrong labels."
+        if synthetic
+        else f"To make <strong>synthetic people</strong> takes {LEAST_PEOPLE} people with a usable picture, and here "
+        f"are {count(found.gallery)}: only what the calibration declares is shown."
     )
+    ways = ("synthetic", "declared") if synthetic else ("declared",)
     targets = sorted({o.target for o in found.operations}, reverse=True)
     first = table(
-        ["People in the gallery", *(f"FPIR {plain(t)}, {how}" for t in targets for how in ("synthetic", "declared"))],
-        [[count(size), *_missed(found, size)] for size in dict.fromkeys(o.size for o in found.operations)],
+        ["People in the gallery", *(f"FPIR {plain(t)}, {how}" for t in targets for how in ways)],
+        [[count(size), *_missed(found, size, synthetic)] for size in dict.fromkeys(o.size for o in found.operations)],
         caption="Missed (FNIR) where the threshold is set for an FPIR",
     )
     second = table(
@@ -50,19 +55,23 @@ def _searches(model: ModelReport, found: Identification) -> str:
         caption="Synthetic people held against the real ones",
     )
     return (
-        f"<p>{count(found.mated_probes)} mated probes, searched for one picture of each person. {made} Declared: the "
-        "threshold at which FPIR is 1 &minus; (1 &minus; FMR)<sup>N</sup> with the declared FMR. Synthetic people "
-        "have no twins, siblings or wrong labels.</p>"
-        + figure(plots.identification(model), "Solid: synthetic people. Dotted: as declared. Shaded: 95 % bounds.")
+        f"<p>{count(found.mated_probes)} mated probes, searched for one picture of each person. {made} Declared: at "
+        "the threshold whose declared FMR is FPIR &divide; N (FPIR is 1 &minus; (1 &minus; FMR)<sup>N</sup>, at most "
+        "that).</p>"
+        + figure(
+            plots.identification(model),
+            f"{'Solid: synthetic people. ' if synthetic else ''}Dotted: as declared."
+            f"{' Shaded: 95 % bounds.' if synthetic else ''}",
+        )
         + first
         + second
         + (third if found.agreement else "")
     )
 
 
-def _missed(found: Identification, size: int) -> Iterator[str]:
+def _missed(found: Identification, size: int, synthetic: bool) -> Iterator[str]:
     for o in sorted((o for o in found.operations if o.size == size), key=lambda o: -o.target):
-        for missed, threshold in ((o.fnir, o.threshold), (o.declared_fnir, o.declared_threshold)):
+        for missed, threshold in ((o.fnir, o.threshold), (o.declared_fnir, o.declared_threshold))[not synthetic :]:
             at = "" if threshold is None else f'<span class="bounds">at {threshold:.1f} dB</span>'
             yield rate(missed) + at
 

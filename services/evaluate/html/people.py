@@ -9,10 +9,12 @@ from services.evaluate.report import Group, Grouping, ModelReport, Pair, Rate, R
 def groups(report: Report) -> str:
     if not report.data.group_columns:
         return "<p>The labels name no groups. A CSV with columns such as sex, age or region gives a table for each.</p>"
-    return each_model(report, lambda m: "".join(_grouping(g) for g in m.groups))
+    return each_model(report, lambda m: "".join(_grouping(g, m) for g in m.groups))
 
 
-def _grouping(found: Grouping) -> str:
+def _grouping(found: Grouping, model: ModelReport) -> str:
+    missing = model.acquisition.pictures - sum(group.pictures for group in found.groups)
+    without = f" {count(missing)} pictures have no {text(found.column)}, and are in no row." if missing else ""
     rates = [f"FMR where all have {odds(wanted)}" for wanted in found.rates]
     heads = [
         text(found.column),
@@ -32,7 +34,7 @@ def _grouping(found: Grouping) -> str:
         "<p class=small>acquire, enrol: failures. FMR: strangers of one group among themselves. Grey: too few people "
         "to be compared with other groups (30 people with two pictures for FNMR, 10 false matches to be expected for "
         "FMR); these are not in the ratio, nor groups of fewer than 30 people in that of failures. There is no ratio "
-        "where the smallest rate is 0.</p>"
+        f"where the smallest rate is 0.{without}</p>"
     )
 
 

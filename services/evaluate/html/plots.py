@@ -154,7 +154,7 @@ def identification(model: ModelReport) -> str | None:
     """FNIR against the gallery's size; None without mated probes."""
     if model.identification is None:
         return None
-    operations = model.identification.operations
+    operations, made = model.identification.operations, model.identification.synthetic_people
 
     def draw(axes: Axes) -> None:
         for colour, target in zip(COLOURS, sorted({o.target for o in operations}, reverse=True), strict=False):
@@ -178,7 +178,7 @@ def identification(model: ModelReport) -> str | None:
         axes.set_xscale("log")
         axes.set_ylim(0, 1.02)
         _powers(axes, "x")
-        axes.set_xlabel("People in the gallery (synthetic)")
+        axes.set_xlabel("People in the gallery" + (" (synthetic)" if made else ""))
         axes.set_ylabel("Missed (FNIR)")
         _percent(axes, "y")
         axes.legend(loc="best")

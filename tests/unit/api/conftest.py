@@ -19,6 +19,7 @@ from services.api.bootstrap import running, verifier
 from services.api.desk import Desk
 from services.api.registry import Registry
 from services.api.tokens import SCOPES, mint
+from shared.heartbeat import loaded
 from shared.log.memory import MemoryLog
 from shared.settings import Settings
 from shared.topics import TOPICS
@@ -96,7 +97,8 @@ def api_over(log: MemoryLog, folder: Path, **settings: Any) -> Generator[Api]:
     given: dict[str, Any] = {"answer_timeout": 10.0, **settings}
     chosen = Settings(data=folder, log="memory:", **given)
     pipeline = FakePipeline(log)
-    with running(chosen, log, Registry(chosen.registry_url, comparator("fake", 32))) as desk:
+    compares = comparator("fake", 32)
+    with running(chosen, log, Registry(chosen.registry_url, compares), loaded(compares.calibration)) as desk:
         app = create_app(desk, verifier(chosen))
         pipeline.start()
         try:

@@ -1,11 +1,13 @@
 """What operators are told: whether it is ready, what is counted, and what went missing."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared.events import ServiceReported
+from shared.events import Loaded, ServiceReported
 from shared.heartbeat import instance_of
 from shared.log import LogUnavailable
 from shared.log.memory import MemoryLog
@@ -129,3 +131,33 @@ def test_what_the_model_cannot_deliver_is_told_and_keeps_nobody_from_being_ready
         "expectedMisses": 0.938,
     }
     assert "opposition" not in answer.text
+
+
+def stale(instance: str = "enroll@other:7") -> ServiceReported:
+    before = Loaded("fake", "0123456789ab", NOON)
+    return ServiceReported("enroll", instance, datetime.now(UTC), True, calibration=before)
+
+
+def test_a_service_with_an_older_calibration_is_named_and_keeps_nobody_from_being_ready(api: Api) -> None:
+    assert api.client.get("/readyz").json()["notices"] == []
+    api.log.append([entry(stale())])
+    [said] = until(lambda: api.client.get("/readyz").json()["notices"])
+    assert said.startswith("enroll@other:7 runs with another calibration than api: restart enroll@other:7.")
+    assert api.client.get("/readyz").status_code == 200
+
+
+def test_what_a_service_said_before_it_died_or_was_restarted_is_told_no_more(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.log.append([entry(stale())])
+    until(lambda: api.client.get("/readyz").json()["notices"])
+    monkeypatch.setattr("services.api.health.ALIVE", 0.3)
+    until(lambda: not api.client.get("/readyz").json()["notices"])
+
+    monkeypatch.setattr("services.api.health.ALIVE", 10.0)
+    api.log.append([entry(stale("enroll@another:8"))])
+    until(lambda: "enroll@another:8" in str(api.client.get("/readyz").json()["notices"]))
+    same = api.desk.follower.reports()[api.desk.instance].calibration
+    fresh = [replace(stale(name), calibration=same) for name in ("enroll@other:7", "enroll@another:8")]
+    api.log.append([entry(one) for one in fresh])
+    until(lambda: not api.client.get("/readyz").json()["notices"])

@@ -38,9 +38,11 @@ def extracted(image: bytes, by: Extractor | None = None) -> Extracted:
     return extract(image, by or extractor(), PIXELS, LIMITS)
 
 
-def orders(model: Model, *, memory: int = 2 * 2**30, seconds: float = 30.0, decoding: float = 3.0) -> Orders:
+def orders(
+    model: Model, *, memory: int = 2 * 2**30, seconds: float = 30.0, decoding: float = 3.0, loading: float = 120.0
+) -> Orders:
     ready = Ready(model.id, model.manifest.dimension)
-    return Orders(ready, str(model.folder), PIXELS, memory, seconds, LIMITS, decoding)
+    return Orders(ready, str(model.folder), PIXELS, memory, seconds, LIMITS, loading, 4 * 2**30, decoding)
 
 
 TURNS = {

@@ -106,3 +106,42 @@ def network(
         more=more,
         domains=domains,
     )
+
+
+# ---- hostile ones
+
+
+def numbers(name: str, dims: Sequence[int], values: Sequence[int], kind: int = 7) -> bytes:
+    """A tensor of whole numbers; `kind` 7 is int64, 9 bool."""
+    raw = struct.pack(f"<{len(values)}{'q' if kind == 7 else '?'}", *values)
+    return b"".join(field(1, n) for n in dims) + field(2, kind) + field(8, name) + field(9, raw)
+
+
+def endless(side: int = SIDE, dimension: int = DIMENSION) -> bytes:
+    """A network that is sound in every shape, and takes the sine of its output 2**62 times."""
+    body = graph(
+        [node("Identity", ["go on"], ["and on"]), node("Sin", ["state"], ["next"])],
+        [value("turn", (), 7), value("go on", (), 9), value("state", ("N", "D"))],
+        [value("and on", (), 9), value("next", ("N", "D"))],
+    )
+    loop = node("Loop", ["turns", "yes", "product"], ["looped"], more=with_graph("body", body))
+    return network(
+        shape=("N", 3, side, side),
+        output=("N", dimension),
+        weights=tensor("weights", (3, dimension)),
+        after=[loop, node("Add", ["looped", "product"], ["output"])],
+        tensors=[numbers("turns", (), [2**62]), numbers("yes", (), [1], 9)],
+    )
+
+
+def giant(floats: int, side: int = SIDE, dimension: int = DIMENSION) -> bytes:
+    """A network that is sound in every shape, and writes so many zeros and adds them to its output."""
+    zeros = node("ConstantOfShape", ["count"], ["zeros"])
+    added = node("ReduceSum", ["zeros"], ["nothing"]), node("Add", ["nothing", "product"], ["output"])
+    return network(
+        shape=("N", 3, side, side),
+        output=("N", dimension),
+        weights=tensor("weights", (3, dimension)),
+        after=[zeros, *added],
+        tensors=[numbers("count", (1,), [floats])],
+    )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from services.enroll.quality import Extracted
 from shared.biometrics import RetakeReason, Template
+from tests import models
 from tests.models import default
 from tests.unit.enroll import making
 from tests.unit.enroll.making import HOPPER, TURNS, encoded, hopper
@@ -108,11 +110,29 @@ def test_face_recognition_is_imported_without_a_warning_and_leaves_no_stand_in_b
     assert (done.stdout.strip(), done.stderr, done.returncode) == ("False", "", 0)
 
 
-def test_missing_models_are_an_error_that_says_what_to_install() -> None:
+@pytest.mark.parametrize("missing", ["face_recognition_models", "face_recognition"])
+def test_the_default_model_is_refused_with_what_to_install_where_a_part_of_it_is_missing(missing: str) -> None:
     done = _python(
-        "import sys; sys.modules['face_recognition_models'] = None\n"
-        "try: import services.enroll.faces\n"
-        "except RuntimeError as error: print(type(error).__name__, error)"
+        f"import sys; sys.modules['{missing}'] = None\n"
+        "from pathlib import Path\n"
+        "from shared.model import ModelRefused, find\n"
+        "try:\n"
+        "    from services.enroll.extractor import Extractor\n"
+        "    Extractor(find('dlib', Path('nowhere')))\n"
+        "except ModelRefused as error: print(error)"
     )
-    assert done.stdout.startswith("ModelsMissing")
     assert "pip install --no-deps face-recognition" in done.stdout
+
+
+def test_a_network_with_a_detector_of_its_own_loads_no_face_recognition(tmp_path: Path) -> None:
+    models.given(models.YUNET, models.EDGEFACE)
+    folder = models.edgeface(tmp_path).folder
+    done = _python(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from services.enroll.extractor import Extractor\n"
+        "from shared.model import load_model\n"
+        f"Extractor(load_model(Path({str(folder)!r})))\n"
+        "print('face_recognition' in sys.modules)"
+    )
+    assert (done.stdout.strip(), done.stderr) == ("False", "")

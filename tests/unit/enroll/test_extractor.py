@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from services.enroll import decoding, faces
+from services.enroll import decoding, extraction, faces
 from services.enroll.alignment import align, mirrored
-from services.enroll.extractor import Extractor, examine, joined
+from services.enroll.extractor import Extractor, joined
 from services.enroll.networks import Network
 from shared.biometrics import Vector
 from shared.model import MANIFEST, Model, ModelRefused, OnnxNetwork, load_model
 from tests import models
-from tests.unit.enroll.making import HOPPER, PIXELS, encoded, extracted, extractor, hopper
+from tests.unit.enroll.making import HOPPER, LIMITS, PIXELS, encoded, extracted, extractor, hopper
 
 Picture = NDArray[np.uint8]
 
@@ -150,8 +150,8 @@ def test_a_part_without_length_gives_zeros_which_the_gate_knows() -> None:
     assert found == pytest.approx([0, 0, np.sqrt(0.5)])
 
 
-def test_every_sound_model_passes_its_examination(by: Extractor) -> None:
-    examine(by.model)
+def test_every_sound_model_passes_its_rehearsal(by: Extractor) -> None:
+    assert extraction.rehearse(by, LIMITS).vector.size == by.model.manifest.dimension
 
 
 def changed(model: Model, old: str, new: str) -> Model:
@@ -166,17 +166,17 @@ def test_a_manifest_that_lies_about_the_dimension_is_refused(tmp_path: Path) -> 
     with pytest.raises(
         ModelRefused, match=r"edgeface_xs\.onnx: its output is .*512\]; model\.toml declares float N x 256"
     ):
-        examine(changed(models.edgeface(tmp_path), "dimension = 512", "dimension = 256"))
+        Extractor(changed(models.edgeface(tmp_path), "dimension = 512", "dimension = 256"))
 
 
 def test_a_manifest_that_lies_about_the_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"its input is .*112, 112\]; model\.toml declares float N x 3 x 112 x 96"):
-        examine(changed(models.y1(tmp_path), "width = 112", "width = 96"))
+        Extractor(changed(models.y1(tmp_path), "width = 112", "width = 96"))
 
 
 def test_a_manifest_that_lies_about_the_length_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="not of length 1"):
-        examine(changed(models.y1(tmp_path), 'norm = "free"', 'norm = "unit"'))
+        Extractor(changed(models.y1(tmp_path), 'norm = "free"', 'norm = "unit"'))
 
 
 @pytest.mark.parametrize("file", [models.YUNET, models.EDGEFACE])
@@ -186,10 +186,10 @@ def test_a_corrupt_file_is_refused_by_its_digest_and_a_missing_one_by_its_name(f
     corrupt[len(corrupt) // 2] ^= 1
     (model.folder / file).write_bytes(corrupt)
     with pytest.raises(ModelRefused, match=f"{file}: its SHA-256 is"):
-        examine(model)
+        Extractor(model)
     (model.folder / file).unlink()
     with pytest.raises(ModelRefused, match=f"{file}: No such file"):
-        examine(model)
+        Extractor(model)
 
 
 @pytest.mark.parametrize("part", [models.DLIB_POINTS, models.DLIB_NETWORK], ids=["points", "network"])
@@ -198,4 +198,4 @@ def test_dlibs_own_files_are_checked_as_well(part: str, tmp_path: Path) -> None:
     digest = part.split('sha256 = "')[1][:64]
     model = changed(load_model(tmp_path / "dlib"), digest, "0" * 64)
     with pytest.raises(ModelRefused, match=rf"\.dat: its SHA-256 is {digest}; model.toml says 0000"):
-        examine(model)
+        Extractor(model)

@@ -60,6 +60,25 @@ def test_small_groups_are_told_and_not_compared() -> None:
     assert found.worst_to_best["fnmr"] == pytest.approx(max(large) / min(large))
 
 
+def test_more_pictures_of_the_same_people_make_no_group_large_enough() -> None:
+    found = measured({"F": 150, "M": 80}, {"F": 0.8, "M": 0.8})
+    # 3,160 pairs of people let expect three false matches at 1e-3, and their 12,640 pairs of pictures a dozen.
+    assert "fmr at 0.001" in found.groups[1].too_small
+    assert "fmr at 0.001" not in found.groups[0].too_small
+    assert found.worst_to_best["fmr at 0.001"] is None
+
+
+def test_people_with_one_picture_make_no_group_large_enough_for_misses() -> None:
+    vectors, names = crowd(40)
+    kept = [n for n in range(80) if n % 2 == 0 or n < 50]
+    items = [Item(names[n], str(n), vectors[n], groups={"sex": "F"}) for n in kept]
+    faces = Faces.of(comparator(), vectors[kept], [names[n] for n in kept])
+    found = grouping("sex", items, items, compare_all(comparator(), faces), TARGET, False)
+    assert found is not None
+    assert (found.groups[0].people, found.groups[0].genuine) == (40, 25)
+    assert "fnmr" in found.groups[0].too_small
+
+
 def test_failures_of_a_group_are_of_its_own_pictures() -> None:
     f, m = measured({"F": 40, "M": 40}, {"F": 0.3, "M": 0.3}, refused=20).groups
     assert f.failure_to_acquire is not None

@@ -152,6 +152,12 @@ def test_a_folder_with_labels_csv_is_read_by_it(tmp_path: Path) -> None:
     assert shown(faces(root), root) == [("ann", "1.jpg"), ("bo", "2.jpg")]
 
 
+def test_faces_with_their_own_labels_csv_are_named_after_their_folder(tmp_path: Path) -> None:
+    root = folder(tmp_path / "visa", "1.jpg", "2.jpg")
+    labels = table(root / "labels.csv", "person,file", "ann,1.jpg", "bo,2.jpg")
+    assert [faces(root).source, faces(labels).source] == ["visa", "visa"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_csv_may_come_from_any_spreadsheet(tmp_path: Path, separator: str, encoding: str) -> None:
@@ -197,8 +203,11 @@ def test_a_file_named_by_its_absolute_path_in_the_folder_is_found(tmp_path: Path
         (b"", "no column file"),
         (b"name,person\n1.jpg,ann\n", "no column file"),
         (b"file,name\n1.jpg,ann\n", "no column person"),
-        (b"file,person\n", "none of the 0"),
-        (b"file,person\nlost.jpg,ann\n", "looked in"),
+        (b"file,person\n", "names no files"),
+        (b"file,person\nlost.jpg,ann\n", r"none of its 1 rows .*file not found: 1.* Looked in .*--labels"),
+        (b"file,person\n/etc/hostname,ann\n,bo\n", "file outside of the folder: 1; row without a file: 1"),
+        (b"file,person,Person\n1.jpg,ann,bo\n", "the column person twice"),
+        (b"file,person,sex,sex\n1.jpg,ann,f,m\n", "the column sex twice"),
         (b"file,person\n1.jpg,ann\n", "one person only"),
         ("file,person\n1.jpg,Zoë\n".encode("latin-1"), "UTF-8"),
         (b'file,person\n"1.jpg"x,ann\n', "line 2"),
@@ -247,6 +256,14 @@ def test_a_column_that_differs_within_a_person_is_no_group_and_says_so(tmp_path:
     found = grouped(tmp_path, "file,person,sex", "1,ann,f", "2,ann,m", "3,bo,m")
     assert found.group_columns == ()
     assert [problem.where for problem in found.problems] == ["sex of ann"]
+
+
+def test_a_column_of_more_groups_than_a_table_holds_is_named(tmp_path: Path) -> None:
+    found = grouped(tmp_path, "file,person,region", *(f"{n},p{n},r{n // 2}" for n in range(42)))
+    assert found.group_columns == ()
+    assert [(problem.what, problem.where) for problem in found.problems] == [
+        ("column that is no group: it has more than 20 values", "region has 21")
+    ]
 
 
 # ---- templates

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -197,6 +197,20 @@ def test_the_page_needs_nothing_from_anywhere() -> None:
     assert "@import" not in text
     assert "default-src 'none'" in text
     assert len(text) < 1_000_000
+
+
+def test_without_people_enough_for_synthetic_ones_the_page_says_how_many_it_takes() -> None:
+    shown = page(report_of(WHOLE), {})
+    assert "takes 300 people with a usable picture, and here are 160" in shown
+    assert not re.search(r"Solid: synthetic|%, synthetic<|\(synthetic\)", shown)
+
+
+def test_pictures_without_a_group_are_counted() -> None:
+    some = [replace(item, groups={}) if n % 10 == 0 else item for n, item in enumerate(items_of(60, 2, 0, ("F", "M")))]
+    told = [report_of(measured(some, ("sex",))), report_of(WHOLE)]
+    told = [r.model_copy(update={"data": r.data.model_copy(update={"group_columns": ["sex"]})}) for r in told]
+    assert "12 pictures have no sex, and are in no row." in page(told[0], {})
+    assert "in no row" not in page(told[1], {})
 
 
 def test_names_are_only_text_on_the_page() -> None:

@@ -46,6 +46,12 @@ def test_rates_are_those_that_the_scores_were_drawn_with() -> None:
     assert threshold_at(DRAWN, 1e-3) == pytest.approx(30, abs=1)
 
 
+def test_a_pair_of_people_counts_once_whatever_the_number_of_their_pictures() -> None:
+    found = trials([0, 0, 0, 1, 2], [], [(0, 3, 20.0), (1, 3, 20.0), (3, 4, 20.0)])
+    assert fmr_of_people(found, 20.0) == pytest.approx((2 / 3 + 1) / 3)
+    assert fmr(found, 20.0) == pytest.approx(3 / 7)
+
+
 def test_a_score_that_is_the_threshold_matches() -> None:
     found = trials([0, 0, 1], [(0, 1, 30.0)], [(0, 2, 20.0)])
     assert (fnmr(found, 30.0), fnmr(found, 30.001)) == (0.0, 1.0)
@@ -159,6 +165,27 @@ def test_the_upper_bound_holds_where_few_false_matches_are_seen(expected: int) -
         limits = bounds(drawn.fmr[:, 0], hits, found.impostors, found.pairs_of_people, spread_of(found, 20.0))
         assert limits is not None
         missed += limits.high < expected / len(a)
+    assert missed <= 6
+
+
+def test_the_upper_bound_holds_where_the_misses_are_a_few_peoples() -> None:
+    people, pictures, truth, missed = 100, 5, 0.02, 0
+    pairs = [(a, b) for a in range(pictures) for b in range(a)]
+    for seed in range(100):
+        chance = np.random.default_rng(seed)
+        # Two people in a hundred are missed nearly always, and the others nearly never.
+        liable = chance.beta(truth, 1 - truth, people)
+        genuine = [
+            (pictures * n + a, pictures * n + b, 10.0 if chance.random() < liable[n] else 50.0)
+            for n in range(people)
+            for a, b in pairs
+        ]
+        found = trials([n // pictures for n in range(people * pictures)], genuine, [])
+        hits = int((found.genuine.db < 30).sum())
+        drawn = redraw(found, [], [30.0], times=100, seed=seed)
+        limits = bounds(drawn.fnmr[:, 0], hits, len(genuine), people)
+        assert limits is not None
+        missed += limits.high < truth
     assert missed <= 6
 
 

@@ -13,6 +13,7 @@ from services.eyni.__main__ import app
 from shared.biometrics import Vector
 from shared.calibrating import fit
 from shared.model import CALIBRATION, MANIFEST, Model, ModelRefused, load_model
+from shared.settings import Settings
 
 NETWORK = b"no network at all"
 
@@ -102,7 +103,7 @@ class Eyni:
     def __call__(self, *words: str | Path) -> Result:
         return CliRunner().invoke(app, ["models", *map(str, words)])
 
-    def examine(self, model: Model) -> None:
+    def examine(self, settings: Settings, model: Model) -> None:
         model.check_files()
         if any((model.folder / part.file).read_bytes() == self.bad for part in model.manifest.files):
             raise ModelRefused("the rehearsal gave 7 numbers, not 8")
@@ -123,5 +124,5 @@ def command(data: Path, monkeypatch: pytest.MonkeyPatch) -> Eyni:
     monkeypatch.setenv("EYNI_DATA", str(data))
     monkeypatch.setenv("COLUMNS", "200")
     found = Eyni(data)
-    monkeypatch.setattr("services.enroll.extractor.examine", found.examine)
+    monkeypatch.setattr("services.enroll.bootstrap.examine", found.examine)
     return found

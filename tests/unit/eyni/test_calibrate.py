@@ -78,8 +78,8 @@ def eyni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eyni:
     return found
 
 
-def pictures(root: Path, people: int = 40) -> Path:
-    vectors, persons = folders.faces(people)
+def pictures(root: Path, people: int = 40, each: int = 2) -> Path:
+    vectors, persons = folders.faces(people, each)
     for number, (vector, person) in enumerate(zip(vectors, persons, strict=True)):
         (root / person).mkdir(parents=True, exist_ok=True)
         (root / person / f"{number}.jpg").write_bytes(vector.tobytes())
@@ -179,9 +179,26 @@ def test_broken_off_it_goes_on_where_it_was(eyni: Eyni, tmp_path: Path) -> None:
     assert eyni.workers.seen <= 80 + 2 * eyni.workers.size + 1
 
 
-def test_too_few_people_are_one_line_and_what_was_extracted_is_kept(eyni: Eyni, tmp_path: Path) -> None:
-    result = eyni(pictures(tmp_path / "faces", people=12))
-    assert (result.exit_code, "at least 30" in result.output) == (1, True)
+@pytest.mark.parametrize(
+    ("people", "each", "told"),
+    [(12, 2, "12 people; at least 30 are needed"), (40, 1, "no person has two pictures")],
+)
+def test_what_the_labels_say_is_too_little_is_told_before_anything_is_extracted(
+    eyni: Eyni, tmp_path: Path, people: int, each: int, told: str
+) -> None:
+    result = eyni(pictures(tmp_path / "faces", people, each))
+    assert (result.exit_code, told in result.output, "add" in result.output) == (1, True, True), result.output
+    assert (eyni.workers.seen, eyni.journals, eyni.toy.is_calibrated) == (0, [], False)
+
+
+def test_too_few_faces_in_enough_pictures_are_one_line_and_what_was_extracted_is_kept(
+    eyni: Eyni, tmp_path: Path
+) -> None:
+    root = pictures(tmp_path / "faces", people=30)
+    for path in (root / "p7").iterdir():
+        path.write_bytes(b"woof")
+    result = eyni(root)
+    assert (result.exit_code, "29 people; at least 30" in result.output) == (1, True), result.output
     assert len(eyni.journals) == 1
     assert not eyni.toy.is_calibrated
 
@@ -214,11 +231,10 @@ def test_what_cannot_be_done_is_said_in_a_line(
 
 
 def test_pictures_without_any_face_are_counted_by_reason(eyni: Eyni, tmp_path: Path) -> None:
-    for person in "ab":
-        (tmp_path / "faces" / person).mkdir(parents=True)
-        (tmp_path / "faces" / person / "1.jpg").write_bytes(person.encode())
+    for path in pictures(tmp_path / "faces", people=30).glob("*/*"):
+        path.write_bytes(path.name.encode())
     result = eyni(tmp_path / "faces")
-    assert (result.exit_code, "none of the 2 pictures gave a template: no_face 2" in result.output) == (1, True)
+    assert (result.exit_code, "none of the 60 pictures gave a template: no_face 60" in result.output) == (1, True)
 
 
 def test_workers_that_do_not_start_are_said_in_a_line(
@@ -228,7 +244,7 @@ def test_workers_that_do_not_start_are_said_in_a_line(
         raise CannotStart("an extraction worker did not start: net.onnx is no network")
 
     monkeypatch.setattr("services.enroll.bootstrap.pool", fail)
-    result = eyni(pictures(tmp_path / "faces", people=2))
+    result = eyni(pictures(tmp_path / "faces"))
     assert (result.exit_code, "net.onnx is no network" in result.output) == (1, True)
 
 

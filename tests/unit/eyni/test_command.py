@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from services.eyni.__main__ import app
@@ -68,6 +69,41 @@ def test_a_wrong_setting_is_a_wrong_use_and_is_named(eyni: CliRunner, monkeypatc
     assert "EYNI_API_PORT" in result.output
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("EYNI_API_PORT", "eighty", "EYNI_API_PORT: Input should be a valid integer"),
+        ("EYNI_API_PORT", "eighty", "(it is 'eighty')"),
+        (
+            "EYNI_DUPLICATE_TARGET",
+            "-1",
+            "EYNI_DUPLICATE_TARGET: Input should be greater than or equal to 0 (it is '-1')",
+        ),
+        (
+            "EYNI_GALLERY_TARGETS",
+            '{"visa": 500}',
+            "EYNI_GALLERY_TARGETS visa: Input should be less than or equal to 200",
+        ),
+        ("EYNI_GALLERY_TARGETS", "30", "EYNI_GALLERY_TARGETS: "),
+    ],
+)
+def test_a_wrong_setting_is_told_by_field_limit_and_value(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(typer.BadParameter) as error:
+        load()
+    assert told in str(error.value)
+    assert "Value error" not in str(error.value)
+
+
+def test_a_password_that_was_given_without_its_protocol_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EYNI_KAFKA_SASL_PASSWORD", "s3cret")
+    with pytest.raises(typer.BadParameter, match="EYNI_KAFKA_SASL_MECHANISM") as error:
+        load()
+    assert "s3cret" not in str(error.value)
+
+
 def test_an_option_goes_before_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EYNI_API_PORT", "1")
     monkeypatch.setenv("EYNI_DUPLICATE_TARGET", "20")
@@ -122,6 +158,15 @@ def test_an_api_whose_port_is_taken_says_so_in_one_line_and_ends_as_wrongly_used
     assert port in line
     assert "Traceback" not in done.stderr
     assert max(len(line) for line in done.stderr.splitlines()) < 400
+
+
+def test_a_setting_that_is_almost_spelt_right_is_told_and_what_belongs_to_others_is_not(
+    eyni: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("EYNI_VERIFICATON_TARGET", "EYNI_TOKEN", "EYNI_SUPERVISOR", "EYNI_DB_PASSWORD"):
+        monkeypatch.setenv(name, "40")
+    told = eyni.invoke(app, ["token"]).stderr.splitlines()
+    assert told == ["eyni: EYNI_VERIFICATON_TARGET is no setting, and does nothing; is EYNI_VERIFICATION_TARGET meant?"]
 
 
 def test_status_says_that_nothing_runs_and_what_to_start(eyni: CliRunner) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.evaluate.labelled import CannotRead
 from services.evaluate.report import Report
 from services.eyni.common import Code, Failed
 from services.eyni.evaluate import evaluate
@@ -130,6 +131,73 @@ def test_templates_that_no_face_has_are_told(settings: Settings, tmp_path: Path)
     np.savez(tmp_path / "odd.npz", templates=vectors * 1e4, person=np.array(names))
     with pytest.raises(Failed, match="0 of 20"):
         evaluate(settings, tmp_path / "odd.npz", None, [toy(settings)], tmp_path / "r", False, False)
+
+
+def no_second_picture(folder: Path) -> Path:
+    for number in range(3):
+        (folder / f"p{number}").mkdir(parents=True)
+        (folder / f"p{number}" / "1.jpg").write_bytes(b"picture")
+    return folder
+
+
+def test_people_without_a_second_picture_are_told_before_anything_is_extracted(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces, name = no_second_picture(tmp_path / "faces"), toy(settings)
+    with pytest.raises(ModelRefused, match=r"toy\.onnx"):  # the first thing that extraction looks at
+        evaluate(settings, faces, None, [name], tmp_path / "r", False, False)
+    assert "None of the 3 people has two pictures" in capsys.readouterr().err
+
+
+def test_people_without_a_second_picture_are_measured_as_strangers(settings: Settings, tmp_path: Path) -> None:
+    source = npz(tmp_path / "faces.npz", people=130, pictures=1)
+    assert evaluate(settings, source, None, [toy(settings)], tmp_path / "r", False, False) == Code.OK
+    [model] = Report.model_validate_json((tmp_path / "r" / "report.json").read_bytes()).models
+    assert (model.trials.genuine, model.trials.impostor) == (0, 130 * 129 // 2)
+
+
+def test_a_second_picture_is_not_asked_for_where_there_is_one(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(settings, npz(tmp_path / "faces.npz"), None, [toy(settings)], tmp_path / "r", False, False)
+    assert "two pictures" not in capsys.readouterr().err
+
+
+def test_one_person_only_is_told_before_anything_is_extracted_or_written(settings: Settings, tmp_path: Path) -> None:
+    faces = no_second_picture(tmp_path / "faces")
+    for number in (1, 2):
+        (faces / f"p{number}" / "1.jpg").rename(faces / "p0" / f"{number + 1}.jpg")
+    with pytest.raises(CannotRead, match=r"one person only: .* takes two people or more"):
+        evaluate(settings, faces, None, [toy(settings)], tmp_path / "r", False, False)
+    assert not (tmp_path / "r").exists()
+    assert not (settings.data / "extractions").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_a_folder_that_takes_no_report_is_told_before_anything_is_extracted(
+    settings: Settings, tmp_path: Path, inside: str
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(Failed, match=r"taken.*no report can be written there .*--output"):
+        evaluate(
+            settings,
+            no_second_picture(tmp_path / "faces"),
+            None,
+            [toy(settings)],
+            tmp_path / "taken" / inside,
+            False,
+            False,
+        )
+
+
+def test_a_folder_that_is_there_and_takes_no_file_is_told_before_anything_is_extracted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    closed = Path("/proc/self")  # root may write to any other
+    if not closed.is_dir():
+        pytest.skip("/proc is not here, and no other folder is closed to root")
+    with pytest.raises(Failed, match=r"no report can be written there .*--output"):
+        evaluate(settings, no_second_picture(tmp_path / "faces"), None, [toy(settings)], closed, False, False)
 
 
 def test_a_report_of_before_stays_whole_where_a_new_one_fails(settings: Settings, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from services.eyni import common, placing
 from shared.biometrics import Template
 from shared.log.file import FileLog
 from shared.model import (
+    BUILT_IN,
     CALIBRATION,
     MANIFEST,
     Comparison,
@@ -370,11 +371,16 @@ def test_a_real_network_is_added_and_verified(tmp_path: Path, monkeypatch: pytes
 
 def test_the_guides_examples_are_manifests() -> None:
     guide = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    first, second, third = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     assert parse_manifest(first).landmarks.detector == "yunet"
     points = second.split("[[networks]]")[1]
     of_yunet, of_network = re.findall(r"\[landmarks\].*?\n\n|^points.*?\n", first, re.DOTALL | re.MULTILINE)
     with_dlib = first.replace(of_yunet, second.split("[[networks]]")[0]).replace(of_network, points)
     assert parse_manifest(with_dlib).landmarks.detector == "dlib"
+    recipe, dlib = third.split("\n\n")
+    for one in (first, with_dlib):
+        both = one.replace('recipe = "plain"', recipe).replace("[[networks]]", f"{dlib}\n[[networks]]")
+        assert [network.kind for network in parse_manifest(both).networks] == ["face_recognition", "onnx"]
+    assert load_model(BUILT_IN / "dlib").manifest.networks == parse_manifest(both).networks[:1]
     fields = {*Manifest.model_fields, *OnnxNetwork.model_fields, *Comparison.model_fields} - {"format", "networks"}
     assert [name for name in fields if not re.search(rf"`([a-z]+\.)?{name}\b", guide)] == []

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from services.eyni import models_add
+from services.eyni.fetching import download
 from shared.model import BUILT_IN, CALIBRATION, MANIFEST, find, load_model
 from tests.unit.eyni import folders
 from tests.unit.eyni.folders import Eyni, command
@@ -114,6 +115,14 @@ def test_an_address_that_gives_more_than_a_model_has_is_left(
     server.files, server.declared = {"/toy.zip": bytes(size)}, declared
     result = eyni("add", f"{server.url}/toy.zip", "--sha256", "0" * 64)
     assert (result.exit_code, "larger than 1,000" in result.output) == (1, True)
+
+
+def test_a_file_that_is_there_already_is_neither_written_over_nor_removed(tmp_path: Path, server: Server) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(b"mine")
+    with pytest.raises(FileExistsError):
+        download(f"{server.url}/theirs", mine, sha256="0" * 64, limit=9, progress=lambda done, whole: None)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_an_address_that_does_not_answer_is_not_available_now(eyni: Eyni, server: Server) -> None:

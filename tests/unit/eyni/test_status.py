@@ -20,7 +20,7 @@ from services.eyni.status import (
     quantile,
     reports,
 )
-from shared.events import ServiceReported
+from shared.events import Loaded, ServiceReported
 from shared.log.memory import MemoryLog
 from shared.performance import Performance
 from shared.topics import TOPICS, Entry, Group, Name, entry
@@ -129,6 +129,37 @@ def test_what_the_model_delivers_is_shown_without_a_notice(log: MemoryLog) -> No
     now = seen(log, report("enroll", 1), expecting(0.004), report("api", 1))
     assert notices(now) == []
     assert json.loads(as_json(now))["expected"][0]["misses"] == 0.004
+
+
+def calibrated(service: Literal["enroll", "match", "api"], digest: str, minutes: int, ago: float = 0.0) -> Entry:
+    now = datetime.now(UTC)
+    has = Loaded("dlib-1", digest, now - timedelta(minutes=minutes))
+    at = now - timedelta(seconds=ago)
+    return entry(ServiceReported(service, f"{service}@here:{minutes}", at, True, calibration=has))
+
+
+def test_services_of_two_calibrations_are_a_notice_and_no_advice(log: MemoryLog) -> None:
+    now = seen(log, calibrated("enroll", "aaa", 9), calibrated("match", "bbb", 1), calibrated("api", "bbb", 1))
+    [said] = notices(now)
+    assert said.startswith("enroll runs with another calibration than match and api: restart enroll.")
+    assert advice(now) == []
+    told = json.loads(as_json(now))
+    assert told["notices"] == [said]
+    assert [(s["model"], s["calibration"]) for s in told["services"]] == [
+        ("dlib-1", "aaa"),
+        ("dlib-1", "bbb"),
+        ("dlib-1", "bbb"),
+    ]
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(drawn(now))
+    assert said in console.export_text()
+
+
+def test_the_calibration_of_a_service_that_is_gone_or_was_restarted_is_told_no_more(log: MemoryLog) -> None:
+    others = calibrated("match", "bbb", 1), calibrated("api", "bbb", 1)
+    assert notices(seen(log, calibrated("enroll", "aaa", 9, ago=6), *others)) == []
+    assert notices(seen(log, calibrated("enroll", "aaa", 9, ago=1), *others)) != []
+    assert notices(seen(log, calibrated("enroll", "bbb", 0), *others)) == []
 
 
 def test_a_service_that_is_silent_is_to_be_started(log: MemoryLog) -> None:

@@ -13,6 +13,7 @@ from services.match.gallery import Gallery
 from shared.calibration import Comparator
 from shared.events import ReferenceEnrolled
 from shared.gallery_log import WrongModel
+from shared.heartbeat import loaded
 from shared.log.file import FileLog
 from shared.log.memory import MemoryLog
 from shared.model import ModelRefused, in_use
@@ -97,11 +98,12 @@ def test_it_reports_what_is_to_be_expected_as_the_gallery_grows(tmp_path: Path) 
     log = MemoryLog()
     log.ensure(list(TOPICS.values()))
     worker = bootstrap.worker(log, Settings(data=tmp_path), comparator())
-    before = describe(log, worker).expected
+    calibration = loaded(comparator().calibration)
+    before = describe(log, worker, calibration).expected
     log.append([entry(enrolled(n, f"p{n}", [template(n)])) for n in range(100)])
     while worker.run_once(0):
         pass
-    after = describe(log, worker).expected
+    after = describe(log, worker, calibration).expected
     assert [(p.operation, p.size, p.threshold) for p in before] == [
         ("verification", 1, 33.01),
         ("duplicates", 0, 30.0),

@@ -171,11 +171,32 @@ def test_how_near_strangers_come_is_state_and_comes_back_to_the_last_bit(tmp_pat
     Matcher(gallery, Policy()).fold(list(enumerate(facts)))
     snapshots = Snapshots(tmp_path)
     loaded = snapshots.load(snapshots.write(gallery.view(), LOG), LOG, end=9, comparator=normalised)
-    assert loaded.view().references.nearness.tolist() == gallery.view().references.nearness.tolist()
-    assert len(set(loaded.view().references.nearness.tolist())) == 9
-    view = gallery.view()
-    moved = Prepared(view.references.vectors, np.nextafter(view.references.nearness, 1))
-    assert replace(view, references=moved).digest() != view.digest()
+    references, view = loaded.view().references(), gallery.view()
+    assert references.nearness.tolist() == view.references().nearness.tolist()
+    assert len(set(references.nearness.tolist())) == 9
+    moved = Prepared(references.vectors, np.nextafter(references.nearness, 1))
+    assert replace(view, references=lambda: moved).digest() != view.digest()
+
+
+def test_what_is_written_is_the_state_it_was_taken_of_though_the_fold_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.match.index._BLOCK", 4)
+    gallery = some_gallery()
+    before, view = gallery.view().digest(), gallery.view()
+    # More than there is room for, so that the index grows, and in place of some who are there.
+    facts: list[GalleryEvent] = [enrolled(10 + n, f"p{n}", [template(10 + n)]) for n in range(2000)]
+    facts += [
+        enrolled(9, "ada", [template(9)], digest="newer", replaces=True),
+        EncounterRemoved(request(8), "dan", "7"),
+    ]
+    Matcher(gallery, Policy()).fold(list(enumerate(facts, 6)), decide_from=len(facts) + 6)
+    assert gallery.view().digest() != before
+
+    written = Snapshots(tmp_path).write(view, LOG)
+
+    loaded = Snapshots(tmp_path).load(written, LOG, end=100, comparator=comparator())
+    assert loaded.view().digest() == before
 
 
 @pytest.mark.parametrize("operation", range(1, 14))

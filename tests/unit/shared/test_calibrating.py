@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shared import calibrating
 from shared.biometrics import Vector
-from shared.calibrating import CannotCalibrate, Names, Pairs, fit, fit_curve
-from shared.calibration import Calibration, Comparator
-from shared.mixture import LEAST_MEMBERS, Mixture, draw, fit_mixture
+from shared.calibrating import CannotCalibrate, Names, Pairs, Whole, fit, fit_cohort, fit_curve
+from shared.calibration import Calibration, Cohort, Comparator
+from shared.mixture import LEAST_MEMBERS, Floats, Mixture, draw, fit_mixture
 from tests.benchmarks.calibration import Faces, Measured, few_of_each, halves, measure, read
 
 EMBEDDINGS = Path(__file__).parents[4] / "shared" / "faces" / "dev-embeddings.npz"
@@ -85,6 +86,39 @@ def test_every_face_of_the_data_passes_the_gate_and_the_average_face_does_not() 
             assert gated.calibration.gate.norm[0] < np.linalg.norm(vectors, axis=1).min()
 
 
+def test_each_pair_is_compared_once_with_a_cohort_that_knows_neither_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, persons = album(60, 2, seed=1)
+    people = np.unique(persons, return_inverse=True)[1]
+    known: list[set[int]] = []
+
+    def recorded(some: Floats, whose: Whole, components: int, seed: int) -> Cohort:
+        known.append(set(whose.tolist()))
+        return fit_cohort(some, whose, components, seed)
+
+    monkeypatch.setattr(calibrating, "fit_cohort", recorded)
+    wide = vectors.astype(np.float64)
+    cohort = fit_cohort(wide, people, 4, 1)
+    for first, second, _ in calibrating._held_out(wide, people, cohort, 4, 1):
+        assert known[-1].isdisjoint(people[np.append(first, second)].tolist())
+    pairs = calibrating.compare_all(wide, people, cohort, 4, 1)
+
+    assert (pairs.strangers, len(pairs.genuine)) == (120 * 119 // 2 - 60, 60)
+    assert pairs.weight.sum() == pytest.approx(60 * 59 / 2)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_even_the_face_that_is_nearest_to_the_average_one_by_far_passes_the_gate(unit: bool) -> None:
+    for seed in range(8):
+        vectors, persons = album(60, 2, seed)
+        vectors += 5
+        middle = vectors.mean(axis=0)
+        vectors[0] = middle + (vectors[0] - middle) * (0.05 + 0.007 * seed)
+
+        gated = Comparator(fit(vectors, persons, model="m", normalised=False, unit=unit))
+
+        assert {gated.refusal(vector) for vector in vectors} == {None}
+
+
 def test_the_table_ends_where_a_hundred_false_matches_were_seen_and_the_tail_goes_on_as_it_fell() -> None:
     edges = np.linspace(0, 30, 30_001)
     weight = 1e6 * -np.diff(np.exp(-edges))
@@ -92,7 +126,7 @@ def test_the_table_ends_where_a_hundred_false_matches_were_seen_and_the_tail_goe
     planted[-1] += 2
 
     for counted in (weight, planted):
-        table, tail = fit_curve(Pairs(edges, counted, 10**6, 1e6, np.zeros(1)))
+        table, tail = fit_curve(Pairs(edges, counted, 4 * 10**6, 1e6, np.zeros(1)))
 
         assert table[-1][1] == pytest.approx(-10 * np.log10(100 / 1e6), abs=0.3)
         assert tail.slope == pytest.approx(10 / np.log(10), rel=0.1)
@@ -139,6 +173,23 @@ def test_faces_that_say_nothing_are_refused_with_the_reason(
 
     with pytest.raises(CannotCalibrate, match=because):
         fit(vectors, persons, model="m", normalised=True, unit=False)
+
+
+@pytest.mark.parametrize(("names", "normalised"), [(20, False), (59, False), (59, True)])
+def test_one_picture_under_many_names_is_refused_with_the_reason(names: int, normalised: bool) -> None:
+    vectors, persons = album(60, 2, seed=1)
+    vectors[: 2 * names] = vectors[0]
+
+    with pytest.raises(CannotCalibrate, match="one picture"):
+        fit(vectors, persons, model="m", normalised=normalised, unit=False)
+
+
+def test_a_curve_that_ends_in_mid_air_has_no_tail() -> None:
+    weight = np.zeros(1000)
+    weight[:500], weight[500] = 1.0, 500.0
+
+    with pytest.raises(CannotCalibrate, match="equally alike"):
+        fit_curve(Pairs(np.linspace(0, 1, 1001), weight, 1000, 1000.0, np.zeros(1)))
 
 
 @pytest.mark.slow

@@ -253,6 +253,12 @@ def test_the_file_comes_back_as_it_was_and_the_same_calibration_gives_the_same_b
     assert max(map(len, text.splitlines())) < 2_000
 
 
+def test_a_calibrations_digest_is_that_of_its_file_and_of_no_other() -> None:
+    assert CALIBRATION.digest() == hashlib.sha256(DEFAULT.read_bytes()).hexdigest()
+    others = [variant(provenance={"data": "others"}), variant(model="another"), variant(cohort=None)]
+    assert len({CALIBRATION.digest(), *(one.calibration.digest() for one in others)}) == 4
+
+
 def changed(path: str, value: object) -> str:
     held = json.loads(DEFAULT.read_text(encoding="utf-8"))
     *way, last = path.split(".")
@@ -295,6 +301,14 @@ def changed(path: str, value: object) -> str:
 def test_a_file_with_a_wrong_value_is_refused_by_its_name(path: str, value: object, because: str) -> None:
     with pytest.raises(CalibrationRefused, match=because.replace(".", r"\.")):
         Calibration.parse(changed(path, value))
+
+
+def test_a_refusal_says_what_to_do_in_words_of_its_own() -> None:
+    with pytest.raises(CalibrationRefused) as told:
+        Calibration.parse(changed("table", [[0, 1], [0, 2]]))
+    assert str(told.value) == (
+        "the calibration is corrupt (as a whole): the score table does not ascend; run `eyni calibrate` anew"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\0", '{"format": true}'])

@@ -89,7 +89,7 @@ def test_what_changes_no_template_leaves_the_id(before: str, after: str) -> None
         ('name = "sface"', 'name = "../dlib"', "name: .*'../dlib'"),
         ('name = "sface"', 'name = "SFace"', "name: "),
         ('recipe = "plain"', 'recipe = "best"', "recipe: .*'best'"),
-        ('recipe = "plain"', 'recipe = "concatenated"', "recipe concatenated is of 2 networks, and there are 1"),
+        ('recipe = "plain"', 'recipe = "concatenated"', ": recipe concatenated is of 2 networks, and there are 1"),
         ('recipe = "plain"', "", "recipe: Field required"),
         ('recipe = "plain"', 'recipe = "plain"\ncolor = "RGB"', "color: Extra inputs"),
         ("dimension = 128", "dimension = 100000", "dimension: .*4096.*100000"),

@@ -67,3 +67,9 @@ def test_the_defaults_are_the_targets_of_ees_and_mosip() -> None:
     settings = Settings()
     assert settings.verification_target == pytest.approx(33.01, abs=0.001)
     assert settings.duplicate_target == settings.identification_target == 30
+
+
+def test_nobody_is_verified_by_default_at_a_threshold_that_no_caller_may_ask_for() -> None:
+    with pytest.raises(ValidationError, match="5 dB, below EYNI_LOWEST_THRESHOLD, 30 dB"):
+        Settings(verification_target=5)
+    assert Settings(verification_target=5, lowest_threshold=0).verification_target == 5
