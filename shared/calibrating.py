@@ -37,8 +37,9 @@ FOLDS: Final = 10
 LEAST_PEOPLE: Final = 30
 RULE: Final = 100
 """A rate is measured where 100 false matches were seen: within 17 % of the truth with 90 % confidence, were they
-independent. ISO/IEC 19795-1's rule of 30 is for one figure, once; a table that ends there hands its chance on to all
-that is extrapolated (docs/calibration.md)."""
+independent. A common face is in several of them: dlib's scatter like 41 (people drawn anew), so within a quarter.
+ISO/IEC 19795-1's rule of 30 is for one figure, once; a table that ends there hands its chance on to all that is
+extrapolated (docs/calibration.md)."""
 _BINS: Final = 1 << 17
 _STEP: Final = 0.25
 """dB between two points of the score table."""
@@ -124,7 +125,8 @@ def fit(
             "genuine pairs": len(pairs.genuine),
         },
     )
-    return draft.model_copy(update={"misses": fit_misses(Comparator(draft).decibels(pairs.genuine))})
+    missed = fit_misses(Comparator(draft).decibels(pairs.genuine), int((counts > 1).sum()))
+    return draft.model_copy(update={"misses": missed})
 
 
 def fit_gate(templates: Vector, unit: bool) -> Gate:
@@ -233,11 +235,15 @@ def fit_curve(pairs: Pairs) -> tuple[tuple[tuple[float, float], ...], Tail]:
     return tuple(points), Tail(slope=float(f"{slope:.5g}"), fitted_to=RULE)
 
 
-def fit_misses(genuine: Floats) -> tuple[tuple[float, float], ...]:
-    """Return (dB, share of genuine scores below it), dB by dB, until all are missed."""
+def fit_misses(genuine: Floats, people: int) -> tuple[tuple[float, float], ...]:
+    """Return (dB, share of genuine scores below it), dB by dB, until all are missed.
+
+    That none of so many people was missed is no promise for the next: the share is never less than 1 / (people + 2),
+    Laplace's rule of succession.
+    """
     ordered = np.sort(genuine)
     thresholds = np.arange(0, 201)
-    missed = np.searchsorted(ordered, thresholds, side="left") / len(ordered)
+    missed = np.maximum(np.searchsorted(ordered, thresholds, side="left") / len(ordered), 1 / (people + 2))
     end = int(np.argmax(missed >= 1)) if missed[-1] >= 1 else len(missed) - 1
     return tuple((float(db), round(float(share), 6)) for db, share in zip(thresholds, missed[: end + 1], strict=False))
 

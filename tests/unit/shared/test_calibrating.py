@@ -10,7 +10,7 @@ import pytest
 
 from shared import calibrating
 from shared.biometrics import Vector
-from shared.calibrating import CannotCalibrate, Names, Pairs, Whole, fit, fit_cohort, fit_curve
+from shared.calibrating import CannotCalibrate, Names, Pairs, Whole, fit, fit_cohort, fit_curve, fit_misses
 from shared.calibration import Calibration, Cohort, Comparator
 from shared.mixture import LEAST_MEMBERS, Floats, Mixture, draw, fit_mixture
 from tests.benchmarks.calibration import Faces, Measured, few_of_each, halves, measure, read
@@ -132,6 +132,13 @@ def test_the_table_ends_where_a_hundred_false_matches_were_seen_and_the_tail_goe
         assert tail.slope == pytest.approx(10 / np.log(10), rel=0.1)
         for s, db in table:
             assert db == pytest.approx(10 / np.log(10) * s, abs=0.4)
+
+
+def test_that_nobody_was_missed_of_so_many_is_no_promise_for_the_next() -> None:
+    shares = dict(fit_misses(np.append(np.full(215, 60.0), 45.0), people=114))
+    assert shares[30] == shares[45] == pytest.approx(1 / 116, abs=1e-6)
+    assert shares[46] == shares[60] == pytest.approx(1 / 116, abs=1e-6)
+    assert dict(fit_misses(np.array([20.0, 60.0]), people=114))[21] == 0.5
 
 
 def test_a_mixture_finds_the_groups_that_were_drawn() -> None:

@@ -186,11 +186,11 @@ def test_several_pictures_of_a_person_find_more_and_let_in_no_more_strangers_tha
     assert false["several"] / pairs < 2 * rate(40)
 
 
-def test_expected_misses_rise_with_the_threshold_from_none_to_all() -> None:
+def test_expected_misses_rise_with_the_threshold_from_next_to_none_to_all() -> None:
     misses = [COMPARATOR.expected_misses(db) for db in range(-5, 200)]
 
     assert misses == sorted(misses)
-    assert misses[0] == 0
+    assert 0 <= misses[0] < 0.002
     assert misses[-1] > 0.99
 
 
