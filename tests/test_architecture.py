@@ -27,7 +27,7 @@ ONE_IMPORTER = {
     "cv2": {
         "services/enroll/landmarks.py",
         "services/enroll/alignment.py",
-        "services/evaluate/thumbnails.py",
+        "services/enroll/portraits.py",
         "services/eyni/demo.py",
     },
     "PIL": {"services/enroll/decoding.py"},

@@ -4,18 +4,24 @@ Never pickle: the worker has looked at hostile bytes, so the parent believes it 
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from pydantic import TypeAdapter
 
 from services.enroll.quality import Extracted, Limits
-from shared.biometrics import STRICT
+from shared.biometrics import STRICT, Bytes64
 
 _LENGTH: Final = struct.Struct(">I")
 
 ANSWER_BYTES: Final = 64 * 1024
-"""Largest frame from a worker: the widest template (4096 floats in base64, 22 kB) and a dozen sentences of advice."""
+"""Largest frame from a worker: the widest template (4096 floats in base64, 22 kB) and a dozen sentences of advice. A
+portrait takes 8 kB, and 30 if it is all noise."""
+
+TEMPLATE: Final = b"template"
+PORTRAIT: Final = b"portrait"
+"""What is wanted of a picture: the first of the two frames that each request is. The second is the picture, as it came.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """The parent's first frame; each later one is a picture, as it came."""
+    """The parent's first frame; what comes after it are requests."""
 
     __pydantic_config__ = STRICT
     model: Ready
@@ -52,6 +58,15 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
+class Portrait:
+    """The face of a picture for people to look at."""
+
+    __pydantic_config__ = STRICT
+    jpeg: Bytes64 | None = field(repr=False)
+    """None: the picture cannot be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker met an error that it has no answer for, and ends. For the operator; never shown to a caller."""
 
@@ -63,7 +78,7 @@ class Failed:
 
 ORDERS: Final = TypeAdapter(Orders)
 GREETING: Final = TypeAdapter[Ready | Failed](Ready | Failed)
-ANSWER: Final = TypeAdapter[Extracted | Failed](Extracted | Failed)
+ANSWER: Final = TypeAdapter[Extracted | Portrait | Failed](Extracted | Portrait | Failed)
 
 
 def write(stream: BinaryIO, payload: bytes) -> None:

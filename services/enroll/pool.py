@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, Final, NoReturn, Protocol, cast
+from typing import BinaryIO, Final, NoReturn, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -26,8 +27,13 @@ enrolment; a sample that ends two is the reason itself."""
 _TOLD: Final = 1000
 """Most characters taken of what a worker says in its own words: a path, and some lines."""
 
+_JPEG: Final = b"\xff\xd8\xff"
+"""How every JPEG begins."""
+
 _KEPT: Final = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 """What of the environment a worker gets, if it is set: where libraries are found, no secret."""
+
+_Answer = TypeVar("_Answer")
 
 
 class Extractor(Protocol):
@@ -86,7 +92,7 @@ class Sandbox:
         """Have the model loaded and rehearsed. Raises CannotStart, or ModelRefused; then the worker is gone."""
         wanted = self._orders.model
         try:
-            greeting = self._ask(frames.ORDERS.dump_json(self._orders), self._orders.load_time_limit)
+            greeting = self._ask(self._orders.load_time_limit, frames.ORDERS.dump_json(self._orders))
             ready = frames.GREETING.validate_json(greeting)
         except (_Lost, ValidationError) as error:
             self.close()
@@ -102,17 +108,28 @@ class Sandbox:
         self.is_warm = True
 
     def extract(self, image: bytes) -> Extracted:
-        """Hand a picture to the worker. Raises _Lost; then the worker is gone."""
-        answer = self._ask(image, self._orders.time_limit)
-        try:
-            extracted = frames.ANSWER.validate_json(answer)
-        except ValidationError:
-            self._lose("answered nonsense")
-        if isinstance(extracted, frames.Failed):
-            self._lose(_told(extracted.what))
-        if not self._plausible(extracted):
+        """Have the template of a picture. Raises _Lost; then the worker is gone."""
+        extracted = self._answer(frames.TEMPLATE, image)
+        if not isinstance(extracted, Extracted) or not self._plausible(extracted):
             self._lose("answered what no sample gives")
         return extracted
+
+    def portray(self, image: bytes) -> frames.Portrait:
+        """Have the face of a picture, for people to look at. Raises _Lost; then the worker is gone."""
+        portrait = self._answer(frames.PORTRAIT, image)
+        if not isinstance(portrait, frames.Portrait) or not (portrait.jpeg is None or portrait.jpeg.startswith(_JPEG)):
+            self._lose("answered what is no portrait")
+        return portrait
+
+    def _answer(self, wanted: bytes, image: bytes) -> Extracted | frames.Portrait:
+        answer = self._ask(self._orders.time_limit, wanted, image)
+        try:
+            found = frames.ANSWER.validate_json(answer)
+        except ValidationError:
+            self._lose("answered nonsense")
+        if isinstance(found, frames.Failed):
+            self._lose(_told(found.what))
+        return found
 
     def _plausible(self, extracted: Extracted) -> bool:
         quality, template = extracted.quality, extracted.template
@@ -125,8 +142,8 @@ class Sandbox:
         fits = (template.model, template.vector.size) == (self._orders.model.model, self._orders.model.dimension)
         return fits and not quality.defects and quality.score > 0
 
-    def _ask(self, payload: bytes, seconds: float) -> bytes:
-        """Write a frame and read one, both at the worker's pace; the watchdog ends both by ending the worker."""
+    def _ask(self, seconds: float, *payloads: bytes) -> bytes:
+        """Write frames and read one, all at the worker's pace; the watchdog ends it by ending the worker."""
         expired = threading.Event()
 
         def end() -> None:
@@ -137,7 +154,8 @@ class Sandbox:
         watchdog.daemon = True
         watchdog.start()
         try:
-            frames.write(self._requests, payload)
+            for payload in payloads:
+                frames.write(self._requests, payload)
             return frames.read(self._answers, frames.ANSWER_BYTES)
         except (OSError, EOFError):
             self._lose_ended(expired.is_set(), seconds)
@@ -204,7 +222,11 @@ class Pool:
         return {sandbox.pid for sandbox in self._all if sandbox.is_warm}
 
     def submit(self, image: bytes) -> Future[Extracted]:
-        return self._threads.submit(self._extract, image)
+        return self._threads.submit(self._answered, Sandbox.extract, image, refused)
+
+    def portray(self, image: bytes) -> Future[frames.Portrait]:
+        """Have the face of a picture, for people to look at; no JPEG where the picture is too much for a worker."""
+        return self._threads.submit(self._answered, Sandbox.portray, image, lambda _: frames.Portrait(None))
 
     def _start(self) -> Sandbox:
         sandbox = Sandbox(self._orders)
@@ -215,12 +237,14 @@ class Pool:
         sandbox.warm_up()
         return sandbox
 
-    def _extract(self, image: bytes) -> Extracted:
+    def _answered(
+        self, ask: Callable[[Sandbox, bytes], _Answer], image: bytes, otherwise: Callable[[Defect], _Answer]
+    ) -> _Answer:
         sandbox = self._idle.get()
         try:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    return sandbox.extract(image)
+                    return ask(sandbox, image)
                 except _Lost as lost:
                     if self._closed:
                         raise
@@ -229,7 +253,7 @@ class Pool:
                     logger("enroll").warning("extraction worker lost", why=str(lost), attempt=attempt)
                     sandbox = self._start()
                     if lost.certain or attempt == ATTEMPTS:
-                        return refused(lost.defect)
+                        return otherwise(lost.defect)
             raise AssertionError("unreachable")
         finally:
             self._idle.put(sandbox)

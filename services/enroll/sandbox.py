@@ -1,4 +1,4 @@
-"""A worker process: pictures in, templates or defects out, with everything taken away that this does not need.
+"""A worker process: pictures in, templates, defects or portraits out, with everything taken away that is not needed.
 
 Started by `pool.py` as `python -m services.enroll.sandbox`, killed by it when a sample takes too long, and gone when
 its parent is: it reads its parent's pipe, and a pipe whose writer has died ends.
@@ -88,12 +88,12 @@ def loaded(orders: frames.Orders) -> "Extractor":
 
 def warm_up(extractor: "Extractor", orders: frames.Orders) -> frames.Ready:
     """Do everything once: modules get loaded at first use, and after `lock_down` no file can be opened."""
-    from services.enroll import extraction
+    from services.enroll import extraction, portraits
 
     for specimen in decoding.specimens():
         extraction.extract(specimen, extractor, orders.pixel_limit, orders.limits)
     template = extraction.rehearse(extractor, orders.limits)
-    for answer in (Extracted(template, refused(TOO_COSTLY).quality), refused(TOO_COSTLY)):
+    for answer in (Extracted(template, refused(TOO_COSTLY).quality), refused(TOO_COSTLY), portraits.rehearse()):
         frames.ANSWER.dump_json(answer)
     return frames.Ready(template.model, template.vector.size)
 
@@ -135,19 +135,24 @@ def _limit(which: int, value: int, *, for_good: bool = True) -> None:
 
 
 def serve(requests: BinaryIO, answers: BinaryIO, extractor: "Extractor", orders: frames.Orders) -> None:
-    """Answer one picture after the other. Raises EOFError when the parent has ended."""
-    from services.enroll import extraction
+    """Answer one request after the other. Raises EOFError when the parent has ended."""
+    from services.enroll import extraction, portraits
 
     while True:
+        is_portrait = frames.read(requests, len(frames.PORTRAIT)) == frames.PORTRAIT
         image = frames.read(requests, REQUEST_BYTES)
         try:
             # Each ends this process once it has used up so much processor time, wherever in a decoder it is.
             signal.setitimer(signal.ITIMER_PROF, orders.decode_limit)
             picture = decoding.decode(image, orders.pixel_limit)
             signal.setitimer(signal.ITIMER_PROF, orders.time_limit)
-            answer: Extracted | frames.Failed = extraction.describe(picture, extractor, orders.limits)
+            answer: Extracted | frames.Portrait | frames.Failed = (
+                portraits.portray(picture, extractor)
+                if is_portrait
+                else extraction.describe(picture, extractor, orders.limits)
+            )
         except MemoryError:
-            answer = refused(TOO_COSTLY)
+            answer = frames.Portrait(None) if is_portrait else refused(TOO_COSTLY)
         except Exception as error:
             answer = frames.Failed(_place_of(error))
         finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from services.evaluate.extracting import Sample
+from services.evaluate.extracting import UNREAD, Sample
 from services.evaluate.labelled import Labelled, Templates, legible
 from services.evaluate.report import EXAMPLES, Acquisition, Data, Problems, Rate, Reason
 from services.evaluate.statistics import wilson
@@ -45,6 +45,11 @@ class Item:
     def usable(self) -> bool:
         return self.reason is None
 
+    @property
+    def acquired(self) -> bool:
+        """Whether there is a face to judge."""
+        return self.reason is None or not (self.reason in NOT_ACQUIRED or self.reason.startswith(UNREAD))
+
 
 def of_samples(samples: Sequence[Sample], comparator: Comparator, root: Path) -> list[Item]:
     """Turn extracted pictures into items."""
@@ -52,10 +57,9 @@ def of_samples(samples: Sequence[Sample], comparator: Comparator, root: Path) ->
     for sample in samples:
         picture = sample.picture
         vector = None if sample.template is None else sample.template.vector
-        if vector is not None:
-            reason = None if comparator.refusal(vector) is None else GATE
-        else:
-            reason = str(sample.quality.defects[0].reason)
+        reason = sample.reason
+        if vector is not None and comparator.refusal(vector) is not None:
+            reason = GATE
         items.append(Item(picture.person, _below(picture.path, root), vector, reason, picture.path, picture.groups))
     return items
 
@@ -105,9 +109,9 @@ def acquisition(items: Sequence[Item], compared: int, repeated: int, given: bool
         pictures=len(items),
         templates=len(usable),
         failure_to_acquire=None if given else acquire_rate(items),
-        acquire_reasons=_reasons(items, True),
+        acquire_reasons=_reasons(item for item in items if not item.acquired),
         failure_to_enrol=enrol_rate(items),
-        enrol_reasons=_reasons(items, False),
+        enrol_reasons=_reasons(item for item in items if item.acquired),
         people_lost=_rate(len(people) - len(kept), len(people)),
         repeated=repeated,
         left_out=len(usable) - repeated - compared,
@@ -117,18 +121,18 @@ def acquisition(items: Sequence[Item], compared: int, repeated: int, given: bool
 
 def acquire_rate(items: Sequence[Item]) -> Rate:
     """Return the share of pictures in which there is nothing to judge."""
-    return _rate(sum(item.reason in NOT_ACQUIRED for item in items), len(items))
+    return _rate(sum(not item.acquired for item in items), len(items))
 
 
 def enrol_rate(items: Sequence[Item]) -> Rate:
     """Return the share of all pictures that have a face and were refused."""
-    return _rate(sum(not item.usable and item.reason not in NOT_ACQUIRED for item in items), len(items))
+    return _rate(sum(not item.usable and item.acquired for item in items), len(items))
 
 
-def _reasons(items: Iterable[Item], not_acquired: bool) -> list[Reason]:
+def _reasons(items: Iterable[Item]) -> list[Reason]:
     which: dict[str, list[str]] = {}
     for item in items:
-        if item.reason is not None and (item.reason in NOT_ACQUIRED) == not_acquired:
+        if item.reason is not None:
             which.setdefault(item.reason, []).append(item.shown)
     ordered = sorted(which.items(), key=lambda pair: -len(pair[1]))
     return [Reason(reason=reason, pictures=len(shown), examples=shown[:EXAMPLES]) for reason, shown in ordered]

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from services.enroll import bootstrap
-from services.enroll.quality import Extracted, Limits, refused
+from services.enroll.pool import Pool
+from services.enroll.quality import Extracted, Limits
 from services.evaluate.labelled import Picture
-from shared.biometrics import STRICT, Defect, Quality, RetakeReason, Template
+from shared.biometrics import STRICT, RetakeReason, Template
 from shared.model import Model
 from shared.settings import Settings
 
@@ -23,7 +24,8 @@ FILE_LIMIT: Final = 100 * 2**20
 """Bytes of a file that are read at most: 25 million pixels (`pixel_limit`) take 75 MB without any compression. Protects
 the memory of this machine, where 2 pictures for each worker are held at once."""
 
-_TOO_LARGE: Final = Defect(RetakeReason.TOO_LARGE, f"The file is larger than {FILE_LIMIT // 2**20} MB.")
+UNREAD: Final = "cannot be read"
+"""Begins the reason of a picture whose file the system does not give; its own reason follows."""
 
 
 class Stopped(Exception):
@@ -32,26 +34,37 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture and what came of it; without a template, the first of `quality.defects` says why."""
+    """A picture and what came of it."""
 
     picture: Picture
     template: Template | None
-    quality: Quality
+    reason: str | None
+    """Why there is no template."""
 
 
-class Workers(Protocol):
-    """What is wanted of `services.enroll.pool.Pool`."""
+class Workers:
+    """The worker processes of one model; all start for the first picture that needs one, for none may."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self.model = model
+        self.settings = settings
+        self._pool: Pool | None = None
 
     @property
-    def size(self) -> int: ...
-    def submit(self, image: bytes) -> Future[Extracted]: ...
-    def close(self) -> None: ...
+    def pool(self) -> Pool:
+        """Warm. Raises services.enroll.pool.CannotStart, ModelRefused."""
+        if self._pool is None:
+            self._pool = bootstrap.pool(self.settings, self.model)
+        return self._pool
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
 
 
 def extract(
     pictures: Sequence[Picture],
-    model: Model,
-    settings: Settings,
+    workers: Workers,
     journal: Path,
     *,
     progress: Callable[[int, int], None],
@@ -61,51 +74,44 @@ def extract(
 
     `progress` hears (done, of how many) after each picture. What the journal has, from an earlier run over the same
     bytes, is not done again; without a picture left to do, no worker is started. The same bytes are extracted once,
-    however often they are among the pictures. Raises Stopped, and services.enroll.pool.CannotStart.
+    however often they are among the pictures. Raises Stopped, OSError, services.enroll.pool.CannotStart, ModelRefused.
     """
     with contextlib.closing(Journal(journal)) as known:
-        return _Run(pictures, model, settings, known, progress, stop).run()
+        return _Run(pictures, workers, known, progress, stop).run()
 
 
 class _Run:
     def __init__(
         self,
         pictures: Sequence[Picture],
-        model: Model,
-        settings: Settings,
+        workers: Workers,
         journal: "Journal",
         progress: Callable[[int, int], None],
         stop: Callable[[], bool],
     ) -> None:
         self._pictures = pictures
-        self._model = model
-        self._settings = settings
+        self._workers = workers
         self._journal = journal
         self._progress = progress
         self._stop = stop
-        self._basis = basis(model, settings)
-        self._workers: Workers | None = None
+        self._basis = basis(workers.model, workers.settings)
         self._flying: dict[Future[Extracted], str] = {}
         self._waiting: dict[str, int] = {}
         """How many pictures wait for the result of these bytes."""
         self._count = 0
 
     def run(self) -> list[Sample]:
-        try:
-            found = [self._begin(picture) for picture in self._pictures]
-            while self._flying:
-                self._collect()
-        finally:
-            if self._workers is not None:
-                self._workers.close()
+        found = [self._begin(picture) for picture in self._pictures]
+        while self._flying:
+            self._collect()
         return [self._sample(*pair) for pair in zip(self._pictures, found, strict=True)]
 
-    def _begin(self, picture: Picture) -> str | Defect:
+    def _begin(self, picture: Picture) -> "str | Unread":
         """See to a picture; return the key of its result, or what is wrong with its file."""
         if self._stop():
             raise Stopped
-        image = _bytes(picture.path)
-        if isinstance(image, Defect):
+        image = image_of(picture.path)
+        if isinstance(image, Unread):
             self._done(1)
             return image
         key = hashlib.sha256(self._basis + hashlib.sha256(image).digest()).hexdigest()
@@ -114,20 +120,20 @@ class _Run:
         elif self._is_known(key):
             self._done(1)
         else:
-            if self._workers is None:
-                self._workers = bootstrap.pool(self._settings, self._model)
+            pool = self._workers.pool
             # Twice as many as are worked on: no worker waits for the disk, and memory stays bounded.
-            while len(self._flying) >= 2 * self._workers.size:
+            while len(self._flying) >= 2 * pool.size:
                 self._collect()
             self._waiting[key] = 1
-            self._flying[self._workers.submit(image)] = key
+            self._flying[pool.submit(image)] = key
         return key
 
     def _is_known(self, key: str) -> bool:
         found = self._journal.done.get(key)
         if found is None or found.template is None:
             return found is not None
-        return found.template.model == self._model.id and found.template.vector.size == self._model.manifest.dimension
+        model = self._workers.model
+        return found.template.model == model.id and found.template.vector.size == model.manifest.dimension
 
     def _collect(self) -> None:
         """Take in what is ready; wait until something is."""
@@ -145,9 +151,11 @@ class _Run:
         self._count += count
         self._progress(self._count, len(self._pictures))
 
-    def _sample(self, picture: Picture, found: str | Defect) -> Sample:
-        result = refused(found) if isinstance(found, Defect) else self._journal.done[found]
-        return Sample(picture, result.template, result.quality)
+    def _sample(self, picture: Picture, found: "str | Unread") -> Sample:
+        if isinstance(found, Unread):
+            return Sample(picture, None, found.reason)
+        result = self._journal.done[found]
+        return Sample(picture, result.template, None if result.template else str(result.quality.defects[0].reason))
 
 
 def basis(model: Model, settings: Settings) -> bytes:
@@ -162,13 +170,21 @@ def basis(model: Model, settings: Settings) -> bytes:
     return hashlib.sha256(json.dumps(limits, sort_keys=True).encode()).digest()
 
 
-def _bytes(path: Path) -> bytes | Defect:
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A file that gives no picture to extract, and why."""
+
+    reason: str
+
+
+def image_of(path: Path) -> bytes | Unread:
+    """Read a picture's file."""
     try:
         with path.open("rb") as file:
             image = file.read(FILE_LIMIT + 1)
     except OSError as error:
-        return Defect(RetakeReason.UNDECODABLE, f"The file cannot be read: {error.strerror}.")
-    return _TOO_LARGE if len(image) > FILE_LIMIT else image
+        return Unread(f"{UNREAD}: {error.strerror}")
+    return Unread(str(RetakeReason.TOO_LARGE)) if len(image) > FILE_LIMIT else image
 
 
 # ---- the journal

@@ -138,8 +138,11 @@ def _below(person: Path, folder: Path, problems: list[Problem]) -> Iterator[Path
             path = Path(place, name)
             if name.startswith("."):
                 problems.append(Problem("hidden, ignored", _shown(str(path.relative_to(folder)))))
-            elif path.suffix.lower() not in SUFFIXES or not path.is_file():
+            elif path.suffix.lower() not in SUFFIXES:
                 problems.append(Problem("not called like a picture", _shown(str(path.relative_to(folder)))))
+            elif not path.is_file():
+                what = "not a file" if path.exists() else "file not found"
+                problems.append(Problem(what, _shown(str(path.relative_to(folder)))))
             else:
                 yield path
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,15 +13,15 @@ import numpy as np
 from pydantic import JsonValue
 from rich.console import Console
 
-from services.evaluate.extracting import Sample, extract, journal_path
-from services.evaluate.labelled import Labelled, Problem, Templates, read
+from services.evaluate.extracting import Sample, Workers
+from services.evaluate.labelled import Problem, Templates, read
 from services.evaluate.software import versions
 from services.eyni.common import Failed
-from services.eyni.meter import meter
+from services.eyni.extraction import Extraction
 from services.eyni.models import working
-from services.eyni.placing import put, workshop, write
+from services.eyni.placing import put, require_place, workshop, write
 from shared.biometrics import Vector
-from shared.calibrating import fit, require_enough
+from shared.calibrating import CannotCalibrate, fit, require_enough
 from shared.calibration import Calibration, Comparator
 from shared.model import CALIBRATION, MANIFEST, Model, find, name_in_use, user_models
 from shared.settings import Settings
@@ -62,44 +63,24 @@ def calibrate(wish: Wish, settings: Settings, as_json: bool) -> None:
     model = find(wish.model or name_in_use(settings.data, settings.model), settings.data)
     found = read(wish.where, wish.labels)
     tell_problems(found.problems, console)
-    journal = None
-    if isinstance(found, Templates):
-        faces = _given(found, model)
-    else:
-        model.check_files()
-        # Now, and not after hours; `fit` asks again, of the pictures that gave a template.
-        require_enough([picture.person for picture in found.pictures])
-        journal = journal_path(settings.data, wish.labels or wish.where, model)
-        faces = _seen(extracted(found, model, settings, journal, console), found.source, model)
-    calibration = _fit(faces, model, wish.about, console)
-    path = _kept(calibration, model, settings.data, wish.output)
-    if journal is not None:
-        part_with(journal, wish.keep_templates, console)
+    if wish.output is not None:
+        require_place(wish.output, "calibration")
+    with Extraction(wish.labels or wish.where, settings, wish.keep_templates, console) as extraction:
+        if isinstance(found, Templates):
+            faces = _given(found, model)
+        else:
+            model.check_files()
+            # Now, and not after hours; `fit` asks again, of the pictures that gave a template.
+            require_enough([picture.person for picture in found.pictures])
+            with closing(Workers(model, settings)) as workers:
+                samples = extraction.samples(found, workers)
+            faces = _seen(samples, found.source, model)
+        calibration = _fit(faces, model, wish.about, console)
+        path = _kept(calibration, model, settings.data, wish.output)
     if as_json:
         print(json.dumps(_summary(calibration, faces, found.problems, path)))
     else:
         _report(calibration, faces, model, path, wish.output is not None, console)
-
-
-def extracted(found: Labelled, model: Model, settings: Settings, journal: Path, console: Console) -> list[Sample]:
-    """Extract all pictures with a bar that says how far it is, and tell where templates lie meanwhile."""
-    people = len({picture.person for picture in found.pictures})
-    console.print(
-        f"{len(found.pictures)} pictures of {people} people. Until this is done, their templates are kept in {journal} "
-        "(for your user only); broken off and started again, it goes on from there.",
-        markup=False,
-        soft_wrap=True,
-    )
-    with meter(console, f"extracting ({model.name})", len(found.pictures)) as step:
-        return extract(found.pictures, model, settings, journal, progress=lambda done, of: step(""), stop=lambda: False)
-
-
-def part_with(journal: Path, keep: bool, console: Console) -> None:
-    """Delete the extracted templates, unless they are to be kept; say which."""
-    if not keep:
-        journal.unlink(missing_ok=True)
-    where = f"kept in {journal}: delete it when you are done" if keep else "deleted"
-    console.print(f"The extracted templates are {where}.", markup=False, soft_wrap=True)
 
 
 def tell_problems(problems: Sequence[Problem], console: Console) -> None:
@@ -129,9 +110,9 @@ def _given(found: Templates, model: Model) -> Faces:
 
 def _seen(samples: Sequence[Sample], source: str, model: Model) -> Faces:
     good = [(sample.template.vector, sample.picture.person) for sample in samples if sample.template is not None]
-    refused = Counter(str(sample.quality.defects[0].reason) for sample in samples if sample.template is None)
+    refused = Counter(sample.reason for sample in samples if sample.reason is not None)
     if not good:
-        raise Failed(f"none of the {len(samples)} pictures gave a template: {_counted(refused)}")
+        raise CannotCalibrate(f"none of the {len(samples)} pictures gave a template: {_counted(refused)}")
     vectors = np.stack([vector for vector, _ in good])
     return Faces(vectors, [person for _, person in good], source, len(samples), refused, versions(model))
 

@@ -109,6 +109,7 @@ REFUSALS = frozenset(
         "services.api.tables.RegistryMisfit",
         "services.enroll.pool.CannotStart",
         "services.evaluate.labelled.CannotRead",
+        "services.evaluate.measuring.NothingToCompare",
     )
 )
 """What explains itself to a user. By name: to import them all would load numpy to say that a log does not answer."""

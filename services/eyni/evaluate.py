@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -18,30 +17,34 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from services.enroll.pool import CannotStart
 from services.evaluate.acquisition import Item, data, of_samples, of_templates
-from services.evaluate.extracting import journal_path
+from services.evaluate.extracting import Workers
 from services.evaluate.html.markup import share
 from services.evaluate.labelled import Labelled, Problem, Templates, legible, read
 from services.evaluate.measuring import Measured, NothingToCompare, measure
 from services.evaluate.report import ModelReport, Rate, Report
 from services.evaluate.software import versions
 from services.evaluate.statistics import CONFIDENCE
-from services.eyni.calibrate import extracted, part_with, tell_problems
+from services.evaluate.thumbnails import thumbnails
+from services.eyni.calibrate import tell_problems
 from services.eyni.common import Code, Failed
+from services.eyni.extraction import Extraction
 from services.eyni.models import working
-from services.eyni.placing import write
+from services.eyni.placing import require_place, write
 from services.match.bootstrap import policy
 from shared.calibration import Comparator
-from shared.model import Model, find, name_in_use
+from shared.model import ModelRefused, find, name_in_use
 from shared.settings import Settings
 
 HTML, JSON = "report.html", "report.json"
+_Pictures = dict[str, tuple[str, str]]
+"""Key of a pair → its two faces as `data:` addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
     where: Path
-    labels: Path | None
     found: Labelled | Templates
 
     @property
@@ -59,45 +62,44 @@ def evaluate(
     keep_templates: bool,
     as_json: bool,
 ) -> Code:
-    """Evaluate and write the report into the folder `output`. Raises CannotRead, ModelRefused, Failed, OSError."""
+    """Evaluate and write the report into the folder `output`. Raises what `explained` knows."""
     start = time.monotonic()
     console = Console(stderr=True)
     chosen = [find(name, settings.data) for name in dict.fromkeys(models)]
     chosen = chosen or [find(name_in_use(settings.data, settings.model), settings.data)]
     for model in chosen:
         _ = model.calibration
-    source = _Source(where, labels, read(where, labels))
+    source = _Source(where, read(where, labels))
     tell_problems(source.found.problems, console)
     _tell_what_lacks(source.found, console)
-    _make(output)
-    pictures: dict[str, dict[str, tuple[str, str]]] = {}
-    journals: list[Path] = []
-    with _loading(chosen):
-        measured = [_measured(model, source, settings, journals, console) for model in chosen]
-    if isinstance(source.found, Labelled):
-        from services.evaluate.thumbnails import thumbnails
+    for name in (HTML, JSON):
+        require_place(output / name, "report")
+    reports: list[ModelReport] = []
+    pictures: dict[str, _Pictures] = {}
+    with Extraction(labels or where, settings, keep_templates, console) as extraction:
+        with _loading():
+            for model in chosen:
+                with contextlib.closing(Workers(model, settings)) as workers:
+                    part = _measured(source, workers, extraction, console)
+                    reports.append(part.report)
+                    if isinstance(source.found, Labelled):
+                        pictures[model.id] = _cut_out(part, workers, console)
+        report = Report(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=["eyni", *map(legible, sys.argv[1:])],
+            data=data(source.found),
+            models=reports,
+            machine=_machine(),
+            software={"python": platform.python_version()}
+            | {name: number for model in chosen for name, number in versions(model).items()},
+            confidence=CONFIDENCE,
+            seconds={"everything": round(time.monotonic() - start, 2)},
+        )
+        from services.evaluate.html.page import page
 
-        with working(console, "cutting out faces"):
-            for model, part in zip(chosen, measured, strict=True):
-                pictures[model.id] = thumbnails(model, part.worst, settings.pixel_limit)
-    report = Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=["eyni", *map(legible, sys.argv[1:])],
-        data=data(source.found),
-        models=[part.report for part in measured],
-        machine=_machine(),
-        software={"python": platform.python_version()}
-        | {name: number for model in chosen for name, number in versions(model).items()},
-        confidence=CONFIDENCE,
-        seconds={"everything": round(time.monotonic() - start, 2)},
-    )
-    from services.evaluate.html.page import page
-
-    # Faces and names: for nobody else to read until its owner says so.
-    write(output / JSON, report.dump().encode(), 0o600)
-    write(output / HTML, page(report, pictures).encode(), 0o600)
-    for journal in journals:
-        part_with(journal, keep_templates, console)
+        # Faces and names: for nobody else to read until its owner says so.
+        write(output / JSON, report.dump().encode(), 0o600)
+        write(output / HTML, page(report, pictures).encode(), 0o600)
     if as_json:
         print(json.dumps({"html": str(output / HTML), "json": str(output / JSON), "models": _figures(report)}))
     else:
@@ -117,20 +119,10 @@ def _tell_what_lacks(found: Labelled | Templates, console: Console) -> None:
         )
 
 
-def _make(output: Path) -> None:
-    """Make the folder of the report, and see that it takes files: now, and not after hours."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output).close()
-    except OSError as error:
-        where = f"{output}: no report can be written there ({error.strerror})"
-        raise Failed(f"{where}; name a folder of yours with --output") from None
-
-
 @contextlib.contextmanager
-def _loading(models: Sequence[Model]) -> Generator[None]:
-    """Load what takes a second each to load, matplotlib and dlib, while the workers are at the pictures."""
-    thread = threading.Thread(target=_load, args=(models,))
+def _loading() -> Generator[None]:
+    """Load matplotlib, which takes two seconds, while the workers are at the pictures."""
+    thread = threading.Thread(target=importlib.import_module, args=("services.evaluate.html.page",))
     thread.start()
     try:
         yield
@@ -138,17 +130,9 @@ def _loading(models: Sequence[Model]) -> Generator[None]:
         thread.join()  # also after an error: a process that ends in the middle of an import may be aborted
 
 
-def _load(models: Sequence[Model]) -> None:
-    importlib.import_module("services.evaluate.html.page")
-    from services.evaluate.thumbnails import detector
-
-    with contextlib.suppress(Exception):  # what fails here, fails again where it is used, and is told there
-        for model in models:
-            detector(model)
-
-
-def _measured(model: Model, source: _Source, settings: Settings, journals: list[Path], console: Console) -> Measured:
-    found, comparator = source.found, Comparator(model.calibration)
+def _measured(source: _Source, workers: Workers, extraction: Extraction, console: Console) -> Measured:
+    model, found = workers.model, source.found
+    comparator = Comparator(model.calibration)
     items: list[Item]
     columns: Sequence[str] = ()
     seconds: dict[str, float] = {}
@@ -162,23 +146,32 @@ def _measured(model: Model, source: _Source, settings: Settings, journals: list[
         items = of_templates(found, comparator)
     else:
         model.check_files()
-        journal = journal_path(settings.data, source.labels or source.where, model)
-        resumed = journal.exists()
-        journals.append(journal)
+        resumed = extraction.journal(model).exists()
         start = time.monotonic()
-        samples = extracted(found, model, settings, journal, console)
+        samples = extraction.samples(found, workers)
         seconds["extraction"] = round(time.monotonic() - start, 3)
         items, columns = of_samples(samples, comparator, source.root), found.group_columns
     refused = [(item.reason.replace("_", " "), item.shown) for item in items if item.reason is not None]
     tell_problems([Problem(f"{model.name} refuses it, {reason}", shown) for reason, shown in refused], console)
     with working(console, f"measuring {model.name}"):
         try:
-            part = measure(model, items, columns, policy(settings), isinstance(found, Templates), lambda step: None)
+            given = isinstance(found, Templates)
+            part = measure(model, items, columns, policy(workers.settings), given, lambda step: None)
         except NothingToCompare as reason:
-            raise Failed(f"model {model.name}: {reason}") from None
+            raise NothingToCompare(f"model {model.name}: {reason}") from None
     return Measured(
         part.report.model_copy(update={"seconds": seconds | part.report.seconds, "from_journal": resumed}), part.worst
     )
+
+
+def _cut_out(part: Measured, workers: Workers, console: Console) -> _Pictures:
+    """Have the workers cut the faces out that the report shows; it goes without them where that can't be."""
+    try:
+        with working(console, "cutting out faces"):
+            return thumbnails(workers.pool, part.worst)
+    except (CannotStart, ModelRefused) as reason:
+        console.print(f"The report shows no faces: {reason}", markup=False, soft_wrap=True)
+        return {}
 
 
 def _machine() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Puts files and models' folders in place: whole, or not at all, whatever breaks it off."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -30,6 +31,18 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def require_place(path: Path, what: str) -> None:
+    """See that a file can be written there: at the start of a command, and not after hours. Raises Failed."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        where = f"{path}: no {what} can be written there ({error.strerror})"
+        raise Failed(f"{where}; name a place of yours with --output") from None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Real worker processes: what they answer, what they survive, and what survives them. Each start takes some 2 s."""
 
+import io
 import os
 import shutil
 import signal
@@ -18,14 +19,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from services.enroll import decoding, portraits
 from services.enroll.extractor import Extractor
-from services.enroll.frames import GREETING, Ready
+from services.enroll.frames import ANSWER, GREETING, Portrait, Ready
 from services.enroll.pool import CannotStart, Pool
-from services.enroll.quality import Extracted
+from services.enroll.quality import NO_FACE, Extracted, refused
 from shared.biometrics import RetakeReason
 from shared.model import Model, ModelRefused
 from tests import models
-from tests.unit.enroll.making import HOPPER, encoded, extracted, hopper, lying_jpeg, orders, png_of_zeros
+from tests.unit.enroll.making import (
+    HOPPER,
+    PIXELS,
+    encoded,
+    extracted,
+    extractor,
+    hopper,
+    lying_jpeg,
+    orders,
+    png_of_zeros,
+)
 from tests.unit.enroll.test_decoding import FOREIGN, MODES
 
 MODEL = models.default()
@@ -58,6 +70,17 @@ def test_every_kind_of_picture_is_decoded_without_opening_a_file(pool: Pool, nam
     assert pool.pids == before
 
 
+@pytest.mark.parametrize("width", [512, 3072])
+def test_a_worker_gives_the_portrait_that_this_process_would(pool: Pool, width: int) -> None:
+    image = encoded(hopper().resize((width, width * 606 // 512)), "JPEG")
+    before = pool.pids
+    found = pool.portray(image).result(timeout=60)
+    assert found == portraits.portray(decoding.decode(image, PIXELS), extractor())
+    assert found.jpeg is not None
+    assert Image.open(io.BytesIO(found.jpeg)).size == (portraits.SIDE, portraits.SIDE)
+    assert pool.pids == before
+
+
 HOSTILE = {
     "png bomb": png_of_zeros(20_000, 2_000),
     "lying jpeg": lying_jpeg(65_500),
@@ -73,6 +96,7 @@ def test_hostile_bytes_are_refused_and_the_worker_lives(pool: Pool, name: str) -
     found = reasons(result(pool.submit(HOSTILE[name])))
     assert set(found) <= {RetakeReason.TOO_LARGE, RetakeReason.UNDECODABLE, RetakeReason.UNSUPPORTED_FORMAT}
     assert len(found) == 1
+    assert pool.portray(HOSTILE[name]).result(timeout=60) == Portrait(None)
     assert pool.pids == before
 
 
@@ -108,6 +132,9 @@ def test_a_sample_over_the_time_limit_is_too_costly_and_its_worker_replaced() ->
         before = pool.pids
         assert reasons(result(pool.submit(HOPPER))) == [RetakeReason.TOO_COSTLY]
         assert pool.pids.isdisjoint(before)
+        before = pool.pids
+        assert pool.portray(HOPPER).result(timeout=60) == Portrait(None)
+        assert pool.pids.isdisjoint(before)
 
 
 def test_a_picture_that_keeps_its_decoder_busy_is_too_costly_long_before_the_time_limit() -> None:
@@ -126,6 +153,7 @@ def test_a_sample_over_the_memory_limit_is_too_costly_and_its_worker_lives() -> 
     with closing(Pool(1, orders(MODEL, memory=32 * 2**20))) as pool:
         before = pool.pids
         assert reasons(result(pool.submit(png_of_zeros(5_000, 4_900)))) == [RetakeReason.TOO_COSTLY]
+        assert pool.portray(png_of_zeros(5_000, 4_900)).result(timeout=60) == Portrait(None)
         assert result(pool.submit(HOPPER)).template is not None
         assert pool.pids == before
 
@@ -164,16 +192,36 @@ def test_a_worker_does_not_start_with_another_model_than_its_parent_has_seen(tmp
         Pool(1, seen)
 
 
-def test_a_worker_that_claims_another_model_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    impostor = tmp_path / "python"
-    greeting = GREETING.dump_json(Ready("another", 128))
+def pretend(place: Path, patch: pytest.MonkeyPatch, *answers: bytes) -> None:
+    """Have an impostor started in place of a worker, that says this whatever it is asked."""
+    said = b"".join(struct.pack(">I", len(answer)) + answer for answer in answers)
+    impostor = place / "python"
     impostor.write_text(
-        f"#!{sys.executable}\nimport sys, time\n"
-        f"sys.stdout.buffer.write({struct.pack('>I', len(greeting)) + greeting!r})\n"
-        "sys.stdout.flush()\ntime.sleep(60)\n"
+        f"#!{sys.executable}\nimport sys, time\nsys.stdout.buffer.write({said!r})\nsys.stdout.flush()\ntime.sleep(60)\n"
     )
     impostor.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(impostor))
+    patch.setattr(sys, "executable", str(impostor))
+
+
+LIES = {
+    "another format": ANSWER.dump_json(Portrait(b"\x89PNG\r\n\x1a\n")),
+    "nothing at all": ANSWER.dump_json(Portrait(b"")),
+    "what no portrait is": ANSWER.dump_json(refused(NO_FACE)),
+    "nonsense": b"{}",
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_worker_that_answers_anything_but_a_jpeg_gives_no_portrait(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, monkeypatch, GREETING.dump_json(orders(MODEL).model), LIES[name])
+    with closing(Pool(1, orders(MODEL))) as pool:
+        assert pool.portray(HOPPER).result(timeout=60) == Portrait(None)
+
+
+def test_a_worker_that_claims_another_model_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, monkeypatch, GREETING.dump_json(Ready("another", 128)))
     with pytest.raises(CannotStart, match=f"came up with model another, not {MODEL.id}"):
         Pool(1, orders(MODEL))
 

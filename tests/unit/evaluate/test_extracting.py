@@ -1,8 +1,11 @@
 """Extraction of many pictures, with workers that are none: order, resuming, bounded memory, what cannot be read."""
 
+import errno
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +84,8 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     settings: dict[str, object] | None = None,
 ) -> list[Sample]:
-    return extract(what, MODEL, Settings.model_validate(settings or {}), journal, progress=progress, stop=stop)
+    with closing(extracting.Workers(MODEL, Settings.model_validate(settings or {}))) as workers:
+        return extract(what, workers, journal, progress=progress, stop=stop)
 
 
 def test_samples_come_in_the_pictures_order_with_what_came_of_each(tmp_path: Path, workers: Workers) -> None:
@@ -90,7 +94,7 @@ def test_samples_come_in_the_pictures_order_with_what_came_of_each(tmp_path: Pat
     samples = run(what, tmp_path / "j", lambda done, of: heard.append((done, of)))
     assert [sample.picture for sample in samples] == what
     assert [s.template for s in samples] == [face(p.path.read_bytes()).template for p in what]
-    assert samples[-1].quality.defects == (NO_FACE,)
+    assert [sample.reason for sample in samples] == [None] * 20 + ["no_face"]
     assert heard == [(n, 21) for n in range(1, 22)]
     assert workers.closed == 1
 
@@ -175,15 +179,29 @@ def test_a_line_cut_off_counts_as_not_done_and_spoils_no_other(tmp_path: Path, w
     assert len(workers.seen) == (2 if kept == -1 else 3)
 
 
-def test_a_file_that_cannot_be_read_is_a_sample_with_the_reason(tmp_path: Path, workers: Workers) -> None:
-    what = pictures(tmp_path, b"face 1", b"face 2")
+def test_a_file_that_cannot_be_read_is_a_sample_with_the_systems_reason(tmp_path: Path, workers: Workers) -> None:
+    what = pictures(tmp_path, b"face 1", b"face 2", b"face 3")
     what[0].path.unlink()
+    what[1].path.unlink()
+    what[1].path.mkdir()
     heard: list[int] = []
-    lost, good = run(what, tmp_path / "j", lambda done, _: heard.append(done))
-    assert (lost.template, lost.quality.defects[0].reason) == (None, RetakeReason.UNDECODABLE)
-    assert "No such file" in lost.quality.defects[0].advice
+    gone, folder, good = run(what, tmp_path / "j", lambda done, _: heard.append(done))
+    assert (gone.template, gone.reason) == (None, "cannot be read: No such file or directory")
+    assert (folder.template, folder.reason) == (None, "cannot be read: Is a directory")
     assert good.template is not None
-    assert heard == [1, 2]
+    assert heard == [1, 2, 3]
+
+
+def test_a_picture_that_is_not_for_this_user_is_told_so_and_not_taken_for_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, mode: str = "r") -> object:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    what = pictures(tmp_path, b"face 1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)  # root may read any file
+        assert extracting.image_of(what[0].path) == extracting.Unread("cannot be read: Permission denied")
 
 
 def test_a_file_too_large_for_any_picture_is_not_read_into_memory(tmp_path: Path, workers: Workers) -> None:
@@ -191,7 +209,7 @@ def test_a_file_too_large_for_any_picture_is_not_read_into_memory(tmp_path: Path
     with what[0].path.open("wb") as file:
         file.truncate(extracting.FILE_LIMIT + 1)
     (sample,) = run(what, tmp_path / "j")
-    assert (sample.quality.defects[0].reason, workers.seen) == (RetakeReason.TOO_LARGE, [])
+    assert (sample.reason, workers.seen) == (RetakeReason.TOO_LARGE, [])
 
 
 def test_the_journal_is_for_its_owner_alone_even_if_it_was_not(tmp_path: Path, workers: Workers) -> None:

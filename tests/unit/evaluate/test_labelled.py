@@ -64,6 +64,17 @@ def test_what_is_no_picture_of_somebody_is_named_and_the_rest_goes_on(tmp_path: 
     assert ("in no person's folder", "loose.jpg") in [(p.what, p.where) for p in found.problems]
 
 
+def test_a_link_to_nothing_and_what_is_no_file_are_named_as_that(tmp_path: Path) -> None:
+    root = folder(tmp_path, "a/1.jpg", "b/1.jpg")
+    (root / "a" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(root / "a" / "pipe.jpg")
+    (root / "a" / "folder.jpg").mkdir()
+    (root / "a" / "folder.jpg" / "2.jpg").touch()
+    found = faces(root)
+    assert problems(found) == {"file not found": 1, "not a file": 1}
+    assert ("a", "a/folder.jpg/2.jpg") in shown(found, root)
+
+
 def test_a_name_that_no_terminal_can_show_is_left_out_and_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     root = folder(tmp_path, "a/1.jpg", "b/1.jpg")
     odd = os.fsencode(root) + b"/\xff\xfe"

@@ -1,7 +1,9 @@
-"""Models' folders whose networks are rubbish, and the command that takes them for networks."""
+"""Models' folders whose networks are rubbish, the command that takes them for networks, and workers for them."""
 
 import hashlib
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from services.enroll.frames import Portrait
+from services.enroll.quality import NO_FACE, Extracted, refused
 from services.eyni.__main__ import app
-from shared.biometrics import Vector
+from shared.biometrics import Quality, Template, Vector
 from shared.calibrating import fit
 from shared.model import CALIBRATION, MANIFEST, Model, ModelRefused, load_model
 from shared.settings import Settings
@@ -83,6 +87,54 @@ def calibrated(model: Model, seed: int = 1) -> Model:
     found = fit(vectors, persons, model=model.id, normalised=False, unit=True, about={"data": "toys"})
     (model.folder / CALIBRATION).write_text(found.dump())
     return load_model(model.folder)
+
+
+@dataclass
+class Workers:
+    """A "picture" is a template in a file, or something else: then there is no face in it."""
+
+    model: Model
+    size: int = 2
+    starts: int = 0
+    seen: int = 0
+    closed: int = 0
+    before: Callable[[int], None] = lambda _: None
+    before_portrait: Callable[[bytes], None] = lambda _: None
+
+    def start(self, settings: Settings, model: Model) -> "Workers":
+        """Stand in for `services.enroll.bootstrap.pool`."""
+        self.model = model
+        self.starts += 1
+        return self
+
+    def submit(self, image: bytes) -> Future[Extracted]:
+        self.seen += 1
+        self.before(self.seen)
+        future = Future[Extracted]()
+        if len(image) == 4 * self.model.manifest.dimension:
+            found = Extracted(Template(self.model.id, np.frombuffer(image, np.float32)), Quality(70))
+        else:
+            found = refused(NO_FACE)
+        future.set_result(found)
+        return future
+
+    def portray(self, image: bytes) -> Future[Portrait]:
+        self.before_portrait(image)
+        future = Future[Portrait]()
+        future.set_result(Portrait(b"\xff\xd8\xff" + image))
+        return future
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def pictures(root: Path, people: int = 40, each: int = 2, dimension: int = 8) -> Path:
+    """Write the "pictures" of people into folders of theirs."""
+    vectors, persons = faces(people, each, dimension)
+    for number, (vector, person) in enumerate(zip(vectors, persons, strict=True)):
+        (root / person).mkdir(parents=True, exist_ok=True)
+        (root / person / f"{number}.jpg").write_bytes(vector.tobytes())
+    return root
 
 
 def zipped(folder: Path, path: Path) -> tuple[Path, str]:

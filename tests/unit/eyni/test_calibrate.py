@@ -1,8 +1,7 @@
 """`eyni calibrate`: labelled faces give a calibration beside the model; the workers here read templates off files."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import Future
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,38 +10,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from services.enroll.pool import CannotStart
-from services.enroll.quality import NO_FACE, Extracted, refused
 from services.eyni.__main__ import app
-from shared.biometrics import Quality, Template
 from shared.calibrating import fit
 from shared.calibration import Calibration
 from shared.model import CALIBRATION, MANIFEST, Model, find
 from shared.settings import Settings
 from tests.unit.eyni import folders
-
-
-@dataclass
-class Workers:
-    """A "picture" is a template in a file, or something else: then there is no face in it."""
-
-    model: Model
-    size: int = 2
-    seen: int = 0
-    before: Callable[[int], None] = lambda _: None
-
-    def submit(self, image: bytes) -> Future[Extracted]:
-        self.seen += 1
-        self.before(self.seen)
-        future = Future[Extracted]()
-        if len(image) == 4 * self.model.manifest.dimension:
-            found = Extracted(Template(self.model.id, np.frombuffer(image, np.float32)), Quality(70))
-        else:
-            found = refused(NO_FACE)
-        future.set_result(found)
-        return future
-
-    def close(self) -> None:
-        pass
+from tests.unit.eyni.folders import Workers, pictures
 
 
 @dataclass
@@ -69,21 +43,8 @@ def eyni(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eyni:
     monkeypatch.setenv("EYNI_MODEL", "toy")
     toy = folders.model(tmp_path / "data" / "models" / "toy")
     found = Eyni(tmp_path / "data", toy, Workers(toy))
-
-    def start(settings: Settings, model: Model) -> Workers:
-        found.workers.model = model
-        return found.workers
-
-    monkeypatch.setattr("services.enroll.bootstrap.pool", start)
+    monkeypatch.setattr("services.enroll.bootstrap.pool", found.workers.start)
     return found
-
-
-def pictures(root: Path, people: int = 40, each: int = 2) -> Path:
-    vectors, persons = folders.faces(people, each)
-    for number, (vector, person) in enumerate(zip(vectors, persons, strict=True)):
-        (root / person).mkdir(parents=True, exist_ok=True)
-        (root / person / f"{number}.jpg").write_bytes(vector.tobytes())
-    return root
 
 
 def templates(path: Path, people: int = 40, dimension: int = 8) -> Path:
@@ -191,16 +152,29 @@ def test_what_the_labels_say_is_too_little_is_told_before_anything_is_extracted(
     assert (eyni.workers.seen, eyni.journals, eyni.toy.is_calibrated) == (0, [], False)
 
 
-def test_too_few_faces_in_enough_pictures_are_one_line_and_what_was_extracted_is_kept(
-    eyni: Eyni, tmp_path: Path
-) -> None:
+def test_too_few_faces_in_enough_pictures_are_one_line(eyni: Eyni, tmp_path: Path) -> None:
     root = pictures(tmp_path / "faces", people=30)
     for path in (root / "p7").iterdir():
         path.write_bytes(b"woof")
     result = eyni(root)
     assert (result.exit_code, "29 people; at least 30" in result.output) == (1, True), result.output
-    assert len(eyni.journals) == 1
     assert not eyni.toy.is_calibrated
+
+
+@pytest.mark.parametrize("inside", ["", "c.json", "deeper/c.json"])
+def test_a_place_that_takes_no_calibration_is_told_before_anything_is_extracted(
+    eyni: Eyni, tmp_path: Path, inside: str
+) -> None:
+    place = tmp_path / "taken"
+    if inside:
+        place.write_text("a file")
+    else:
+        place.mkdir()
+    result = eyni(pictures(tmp_path / "faces"), "--output", place / inside)
+    assert (result.exit_code, eyni.workers.seen) == (1, 0)
+    assert re.search(
+        r"taken.*no calibration can be written there \((File exists|Is a directory|Not a directory)\)", result.output
+    ), result.output
 
 
 def test_a_calibration_that_is_there_stays_if_the_new_one_cannot_be_made(eyni: Eyni, tmp_path: Path) -> None:

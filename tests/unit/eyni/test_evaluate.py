@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from services.evaluate.labelled import CannotRead
+from services.evaluate.measuring import NothingToCompare
 from services.evaluate.report import Report
 from services.eyni.common import Code, Failed
 from services.eyni.evaluate import evaluate
@@ -129,7 +130,7 @@ def test_templates_of_another_width_are_told(settings: Settings, tmp_path: Path)
 def test_templates_that_no_face_has_are_told(settings: Settings, tmp_path: Path) -> None:
     vectors, names = crowd(10)
     np.savez(tmp_path / "odd.npz", templates=vectors * 1e4, person=np.array(names))
-    with pytest.raises(Failed, match="0 of 20"):
+    with pytest.raises(NothingToCompare, match="model toy: 0 of 20"):
         evaluate(settings, tmp_path / "odd.npz", None, [toy(settings)], tmp_path / "r", False, False)
 
 
@@ -206,7 +207,7 @@ def test_a_report_of_before_stays_whole_where_a_new_one_fails(settings: Settings
     before = (out / "report.html").read_bytes()
     vectors, names = crowd(10)
     np.savez(tmp_path / "odd.npz", templates=vectors * 1e4, person=np.array(names))
-    with pytest.raises(Failed):
+    with pytest.raises(NothingToCompare):
         evaluate(settings, tmp_path / "odd.npz", None, [name], out, False, True)
     assert (out / "report.html").read_bytes() == before
     assert {path.name for path in out.iterdir()} == {"report.html", "report.json"}

@@ -452,7 +452,8 @@ def test_every_enrolment_names_exactly_the_earlier_people_who_are_close_enough_a
 def probes(draw: st.DrawFn) -> ProbeEvent:
     seen = template(draw(st.integers(0, 2)), draw(st.sampled_from([0.0, 0.3, 0.6])))
     who, gallery = draw(st.sampled_from(["ada", "bob", "eve", "zoe"])), draw(st.sampled_from(["ALL", "g0", "never"]))
-    asked = (identify(50, seen, gallery), verify(51, who, seen), ProbeChosen(request(52), Identify(gallery, 10), who))
+    chosen = ProbeChosen(request(52), Identify(gallery, 10), who)
+    asked: list[ProbeEvent] = [identify(50, seen, gallery), verify(51, who, seen), chosen]
     return draw(st.sampled_from(asked))
 
 
