@@ -220,7 +220,7 @@ class Requests:
         self._threshold(threshold)
         cap = self.settings.candidate_cap
         if most is not None and not 1 <= most <= cap:
-            raise Refusal(Code.WRONG_SHAPE, f"query parameter maxNbCand: must be 1 to {cap}")
+            raise Refusal(Code.WRONG_SHAPE, f"query parameter maxNbCand: must be 1 to {cap}, and is {most}")
         return Identify(gallery, most or min(30, cap), threshold, checked_filter(wanted, where), target)
 
     def searched(self, gallery: str, person_id: str, encounter_id: str | None) -> None:
@@ -257,8 +257,8 @@ class Requests:
         if threshold is not None and not (math.isfinite(threshold) and threshold >= lowest):
             raise Refusal(
                 Code.WRONG_SHAPE,
-                f"query parameter threshold: must be {lowest:g} dB or more (-10·log10 of the false match rate); "
-                "leave it out for the system's own",
+                f"query parameter threshold: must be {lowest:g} dB or more (-10·log10 of the false match rate), and is "
+                f"{threshold}; leave it out for the system's own",
             )
 
     def _samples(self, data: Sequence[BiometricData], where: str, before: int = 0) -> tuple[Sample, ...]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 
 from services.api import answers
 from services.api.desk import EXTRACTOR, MATCHER
-from services.api.errors import Code, Refusal
+from services.api.errors import Code, Refusal, shown
 from services.api.parameters import (
     Addressed,
     Algorithm,
@@ -270,7 +270,7 @@ async def updateEncounterStatus(
     status: Annotated[str, Query(description="ACTIVE or INACTIVE", json_schema_extra={"enum": ["ACTIVE", "INACTIVE"]})],
 ) -> Response:
     if status not in ("ACTIVE", "INACTIVE"):
-        raise Refusal(Code.WRONG_SHAPE, "query parameter status: must be ACTIVE or INACTIVE")
+        raise Refusal(Code.WRONG_SHAPE, f"query parameter status: must be ACTIVE or INACTIVE, and is {shown(status)}")
     request = call.request(CHANGES)
     event = EncounterActivated(request, personId, encounterId, status == "ACTIVE")
     return await _change(desk, call, request, event)

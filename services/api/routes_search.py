@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Response
 
 from services.api.desk import EXTRACTOR, MATCHER
-from services.api.errors import Code, Refusal
+from services.api.errors import Code, Refusal, shown
 from services.api.parameters import (
     AccuracyLevel,
     DeskOf,
@@ -50,7 +50,7 @@ def _target(level: str | None, threshold: float | None) -> float | None:
         raise Refusal(
             Code.WRONG_SHAPE,
             "query parameter accuracyLevel: must be fpir-10 to fpir-60, -10·log10 of the share of searches that name a "
-            "stranger; leave it out for the system's own",
+            f"stranger, and is {shown(level)}; leave it out for the system's own",
         )
     return float(found[1])
 
