@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
+from shared.text import printable
+
 
 class Code(IntEnum):
     """The `code` of an `Error`; `services/api/osia.md` lists them for clients."""
@@ -87,9 +89,7 @@ class Refusal(Exception):
 
 def shown(text: object) -> str:
     """Return what may be repeated of something sent: short, printable, in quotes."""
-    cut = str(text)[: _SHOWN + 1]
-    clean = "".join(c if c.isprintable() else "?" for c in cut[:_SHOWN])
-    return f"'{clean}{'…' if len(cut) > _SHOWN else ''}'"
+    return f"'{printable(str(text), _SHOWN)}'"
 
 
 def from_validation(problems: Sequence[Mapping[str, Any]]) -> Refusal:

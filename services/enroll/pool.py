@@ -19,6 +19,7 @@ from shared import metrics
 from shared.biometrics import Defect, RetakeReason
 from shared.logs import logger
 from shared.model import ModelRefused
+from shared.text import printable
 
 ATTEMPTS: Final = 2
 """A worker that ends for no reason of its sample's (an operator, the kernel out of memory) must not cost a person their
@@ -191,7 +192,7 @@ class Sandbox:
 
 def _told(words: str) -> str:
     """Return a worker's own words in a line, without what would steer a terminal: a hostile model may be quoted."""
-    return "".join(letter if letter.isprintable() else "?" for letter in words[:_TOLD].replace("\n", " "))
+    return printable(words.replace("\n", " "), _TOLD)
 
 
 class Pool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from services.evaluate.extracting import UNREAD, Sample
-from services.evaluate.labelled import Labelled, Templates, legible
+from services.evaluate.labelled import Labelled, Templates
 from services.evaluate.report import EXAMPLES, Acquisition, Data, Problems, Rate, Reason
 from services.evaluate.statistics import wilson
 from services.evaluate.trials import PICTURES
 from shared.biometrics import RetakeReason, Vector
 from shared.calibration import Comparator
+from shared.text import printable
 
 NOT_ACQUIRED: Final = frozenset(
     (
@@ -147,4 +148,4 @@ def _below(path: Path, root: Path) -> str:
         shown = path.relative_to(root)
     except ValueError:
         shown = Path(path.parent.name, path.name)
-    return legible(str(shown))
+    return printable(str(shown))

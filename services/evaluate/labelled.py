@@ -16,6 +16,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from shared.biometrics import MAX_DIMENSION, Vector
+from shared.text import printable
 
 SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".jp2", ".j2k", ".jpf", ".jpx"))
 """What a picture in a folder is called; one that a CSV names may be called anything."""
@@ -24,7 +25,6 @@ FILE_COLUMNS: Final = ("file", "path", "picture", "filename")
 PERSON_COLUMNS: Final = ("person", "subject", "person_id", "identity")
 AGE_COLUMNS: Final = ("age", "age_band", "ageband", "age_group")
 """Groups too, though they change from one picture of a person to the next."""
-_CONTROLS: Final = dict.fromkeys([*range(32), *range(127, 160)], "\N{REPLACEMENT CHARACTER}")
 GROUPS: Final = range(2, 21)
 """How many values make a column a group: one says nothing, and more than 20 are no groups but names or dates."""
 
@@ -103,19 +103,18 @@ def _people(folder: Path) -> Labelled:
     pictures: list[Picture] = []
     loose = 0
     for entry in sorted(folder.iterdir()):
-        shown = _shown(entry.name)
         if entry.name.startswith("."):
-            problems.append(Problem("hidden, ignored", shown))
+            problems.append(Problem("hidden, ignored", entry.name))
         elif not entry.is_dir():
             is_picture = entry.suffix.lower() in SUFFIXES
             loose += is_picture
-            problems.append(Problem("in no person's folder" if is_picture else "not called like a picture", shown))
-        elif shown != entry.name:
-            problems.append(Problem("name is not UTF-8", shown))
+            problems.append(Problem("in no person's folder" if is_picture else "not called like a picture", entry.name))
+        elif os.fsencode(entry.name).decode("utf-8", "replace") != entry.name:
+            problems.append(Problem("name is not UTF-8", entry.name))
         else:
             found = [Picture(path, entry.name) for path in _below(entry, folder, problems)]
             if not found:
-                problems.append(Problem("person without a picture", shown))
+                problems.append(Problem("person without a picture", entry.name))
             pictures += found
     if not pictures:
         here = f"; the {loose} in {folder} itself belong to nobody" if loose else ""
@@ -123,13 +122,13 @@ def _people(folder: Path) -> Labelled:
             f"{folder}: no pictures in it that are of somebody{here}. Each person needs a folder (person/picture.jpg), "
             "or a CSV with the columns file and person says who is who (--labels)"
         )
-    return Labelled(_of_several(pictures, folder), (), _told(problems), legible(folder.resolve().name))
+    return Labelled(_of_several(pictures, folder), (), _told(problems), printable(folder.resolve().name))
 
 
 def _below(person: Path, folder: Path, problems: list[Problem]) -> Iterator[Path]:
     def cannot(error: OSError) -> None:
         where = os.path.relpath(os.fsdecode(error.filename), folder)
-        problems.append(Problem("folder that cannot be read", _shown(where)))
+        problems.append(Problem("folder that cannot be read", where))
 
     for place, folders, files in os.walk(person, onerror=cannot):
         hidden = [name for name in folders if name.startswith(".")]
@@ -137,12 +136,12 @@ def _below(person: Path, folder: Path, problems: list[Problem]) -> Iterator[Path
         for name in sorted(hidden + files):
             path = Path(place, name)
             if name.startswith("."):
-                problems.append(Problem("hidden, ignored", _shown(str(path.relative_to(folder)))))
+                problems.append(Problem("hidden, ignored", str(path.relative_to(folder))))
             elif path.suffix.lower() not in SUFFIXES:
-                problems.append(Problem("not called like a picture", _shown(str(path.relative_to(folder)))))
+                problems.append(Problem("not called like a picture", str(path.relative_to(folder))))
             elif not path.is_file():
                 what = "not a file" if path.exists() else "file not found"
-                problems.append(Problem(what, _shown(str(path.relative_to(folder)))))
+                problems.append(Problem(what, str(path.relative_to(folder))))
             else:
                 yield path
 
@@ -190,7 +189,7 @@ def _listed(labels: Path, folder: Path | None) -> Labelled:
     source = f"{folder.resolve().name}, {labels.name}" if folder and labels.parent != folder else labels.name
     if source == LABELS:
         source = labels.resolve().parent.name  # every folder's is called so
-    return Labelled(_of_several(pictures, labels), tuple(columns), _told(problems), legible(source))
+    return Labelled(_of_several(pictures, labels), tuple(columns), _told(problems), printable(source))
 
 
 def _none_kept(labels: Path, rows: Sequence[_Row], problems: Sequence[Problem], roots: Sequence[Path]) -> str:
@@ -198,7 +197,7 @@ def _none_kept(labels: Path, rows: Sequence[_Row], problems: Sequence[Problem], 
         return f"{labels} names no files: nothing follows its first line"
     kinds = "; ".join(f"{what}: {count}" for what, count in Counter(problem.what for problem in problems).items())
     return (
-        f"{labels}: none of its {len(rows)} rows can be used ({kinds}); the first: {legible(problems[0].where)}. "
+        f"{labels}: none of its {len(rows)} rows can be used ({kinds}); the first: {printable(problems[0].where)}. "
         f"Looked in {', '.join(map(str, roots))}. Give the folder that its files are below, and the CSV with --labels"
     )
 
@@ -218,7 +217,9 @@ def _rows(labels: Path) -> list[_Row]:
         columns = [name.strip().lower() for name in next(lines, list[str]())]
         file, person = (_column(labels, columns, names) for names in (FILE_COLUMNS, PERSON_COLUMNS))
         if twice := [name for name, count in Counter(columns).items() if name and count > 1]:
-            raise CannotRead(f"{labels} has the column {legible(twice[0])} twice: which one counts? Rename one of them")
+            raise CannotRead(
+                f"{labels} has the column {printable(twice[0])} twice: which one counts? Rename one of them"
+            )
         ours = {*FILE_COLUMNS, *PERSON_COLUMNS, "sample", ""}
         found: list[_Row] = []
         for values in lines:
@@ -237,7 +238,7 @@ def _column(labels: Path, columns: Sequence[str], names: Sequence[str]) -> str:
     if found is None:
         raise CannotRead(
             f"{labels} has no column {names[0]} (nor {', '.join(names[1:])}); its first line is "
-            f"{legible(', '.join(columns)[:200]) or 'empty'}"
+            f"{printable(', '.join(columns)[:200]) or 'empty'}"
         )
     return found
 
@@ -328,7 +329,7 @@ def _usable(path: Path, vectors: Vector, names: list[str], detected: NDArray[np.
     persons = tuple(names[n].strip() for n in kept.tolist())
     if len(set(persons)) < 2:
         raise CannotRead(_too_few(path, len(set(persons))))
-    return Templates(np.ascontiguousarray(vectors[kept]), persons, legible(path.name), _told(problems))
+    return Templates(np.ascontiguousarray(vectors[kept]), persons, printable(path.name), _told(problems))
 
 
 # ---- all of them
@@ -350,14 +351,4 @@ def _too_few(where: Path, people: int) -> str:
 
 
 def _told(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    return tuple(Problem(problem.what, legible(problem.where)) for problem in problems)
-
-
-def _shown(name: str) -> str:
-    """Return a file's name as JSON takes it."""
-    return os.fsencode(name).decode("utf-8", "replace")
-
-
-def legible(text: str) -> str:
-    """Return a name from outside as any terminal, page and JSON take it: what would steer a terminal is replaced."""
-    return _shown(text).translate(_CONTROLS)
+    return tuple(Problem(problem.what, printable(problem.where)) for problem in problems)

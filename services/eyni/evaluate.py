@@ -21,7 +21,7 @@ from services.enroll.pool import CannotStart
 from services.evaluate.acquisition import Item, data, of_samples, of_templates
 from services.evaluate.extracting import Workers
 from services.evaluate.html.markup import share
-from services.evaluate.labelled import Labelled, Problem, Templates, legible, read
+from services.evaluate.labelled import Labelled, Problem, Templates, read
 from services.evaluate.measuring import Measured, NothingToCompare, measure
 from services.evaluate.report import ModelReport, Rate, Report
 from services.evaluate.software import versions
@@ -36,6 +36,7 @@ from services.match.bootstrap import policy
 from shared.calibration import Comparator
 from shared.model import ModelRefused, find, name_in_use
 from shared.settings import Settings
+from shared.text import printable
 
 HTML, JSON = "report.html", "report.json"
 _Pictures = dict[str, tuple[str, str]]
@@ -86,7 +87,7 @@ def evaluate(
                         pictures[model.id] = _cut_out(part, workers, console)
         report = Report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=["eyni", *map(legible, sys.argv[1:])],
+            command=["eyni", *map(printable, sys.argv[1:])],
             data=data(source.found),
             models=reports,
             machine=_machine(),
@@ -240,7 +241,7 @@ def _tell(report: Report, output: Path) -> None:
         if model.gallery is not None and not model.gallery.agrees:
             console.print(f"{model.name}: the gallery's answers are not those of this report: see there", markup=False)
     where = f"{output / HTML} (faces and names), {output / JSON}"
-    console.print(f"Report: {legible(where)}", markup=False, soft_wrap=True)
+    console.print(f"Report: {printable(where)}", markup=False, soft_wrap=True)
 
 
 def _told(value: Rate | None) -> str:

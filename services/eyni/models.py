@@ -17,6 +17,7 @@ from shared.gallery_log import WrongModel, require_model
 from shared.log.address import folder_of
 from shared.model import BUILT_IN, IN_USE, Model, ModelRefused, find, name_in_use, names, user_models
 from shared.settings import Settings
+from shared.text import printable
 
 LEVELS: Final = (30, 40, 50)
 """dB at which a table says how many are missed: one stranger in 1,000, 10,000, 100,000."""
@@ -109,11 +110,6 @@ def _described(row: Row) -> list[str]:
             f"  licence: {printable(manifest.licence)}",
         ]
     return [*lines, *([f"  can't serve: {row.problem}"] if row.problem else [])]
-
-
-def printable(text: str) -> str:
-    """Return what somebody else wrote, without what would steer this terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _for_scripts(row: Row) -> dict[str, JsonValue]:

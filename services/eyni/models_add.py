@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from services.eyni.common import Failed
-from services.eyni.models import printable, rehearse
+from services.eyni.models import rehearse
 from services.eyni.placing import put, workshop
 from shared.model import (
     BUILT_IN,
@@ -29,6 +29,7 @@ from shared.model import (
     user_models,
 )
 from shared.settings import Settings
+from shared.text import printable
 
 LIMIT: Final = 2**30
 """Bytes of one network, and of a .zip: four times the largest face network in use (iResNet-100, 250 MB). Protects the

@@ -31,7 +31,7 @@ def test_data_of_any_name_are_evaluated_and_named(
     out = tmp_path / os.fsdecode(b"r\xff")
     assert evaluate(settings, where, None, [toy(settings)], out, False, False) == Code.OK
     report = Report.model_validate_json((out / "report.json").read_bytes())
-    shown = name.decode("utf-8", "replace").replace("\x1b", "\ufffd")
+    shown = name.decode("ascii", "backslashreplace").replace("\x1b", r"\x1b")
     assert report.data.source == shown
     told = capsys.readouterr()
     assert shown in told.out

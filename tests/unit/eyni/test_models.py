@@ -132,7 +132,7 @@ def test_a_title_does_not_steer_the_terminal(eyni: Eyni, tmp_path: Path) -> None
     model = folders.model(tmp_path / "toy")
     text = (model.folder / MANIFEST).read_text().replace("A network of tests", "\\u001b[2Jtitle")
     (model.folder / MANIFEST).write_text(text)
-    assert "?[2Jtitle" in eyni("add", model.folder).output
+    assert r"\x1b[2Jtitle" in eyni("add", model.folder).output
     assert [command for command in ("list", "verify") if "\x1b" in eyni(command).output] == []
 
 

@@ -143,7 +143,7 @@ def test_an_operators_name_does_not_steer_the_terminal(
         manifest.write_text(text[:start] + YUNET.format(folders.sha256(hostile)) + text[end:])
         (source / "eyes.onnx").write_bytes(hostile)
     result = models("add", source)
-    assert (result.exit_code, "Tele?[2Jpathy" in result.output) == (1, True), result.output
+    assert (result.exit_code, r"Tele\x1b[2Jpathy" in result.output) == (1, True), result.output
     assert "\x1b" not in result.output + "".join(capfd.readouterr())
 
 
