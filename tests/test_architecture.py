@@ -34,6 +34,8 @@ ONE_IMPORTER = {
     "matplotlib": {"services/evaluate/html/plots.py"},
     "faiss": {"services/match/index.py"},
     "joserfc": {"services/api/tokens.py"},
+    # Nobody else can forget that what others wrote is no markup.
+    "rich": {"services/eyni/console.py"},
     # What the server sends out, what the command asks it, what the command fetches.
     "httpx": {"services/api/egress.py", "services/eyni/client.py", "services/eyni/fetching.py"},
 }
@@ -176,15 +178,33 @@ def test_no_log_line_has_a_field_for_biometrics_or_secrets() -> None:
     assert found == []
 
 
-def test_only_the_command_prints() -> None:
-    found = [
-        f"{name_of(path)}:{node.lineno}"
-        for path in SOURCES
-        if not name_of(path).startswith("services/eyni/")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
-    ]
-    assert found == []
+WRITERS = {"services/eyni/console.py"}
+"""Who may write to a terminal: there everything goes through `printable`."""
+
+
+def writes(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Call(func=ast.Name(id="print")):
+                what = "print"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="typer"), attr="echo" | "secho" | "confirm" | "prompt")):
+                what = "typer's own output"
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr"), attr="write"):
+                what = "sys.stdout.write"
+            case _:
+                continue
+        yield f"{name_of(path)}:{node.lineno}: {what}"
+
+
+def test_only_the_console_writes_to_the_terminal() -> None:
+    assert [line for path in SOURCES if name_of(path) not in WRITERS for line in writes(path)] == []
+
+
+@pytest.mark.parametrize("code", ["print(1)", "typer.echo(name)", "sys.stderr.write(name)"])
+def test_the_check_for_other_writers_can_fail(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "bad.py").write_text(code)
+    assert len(list(writes(tmp_path / "bad.py"))) == 1
 
 
 def test_no_file_is_too_long_to_be_read_at_once() -> None:

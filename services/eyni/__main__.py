@@ -5,6 +5,8 @@ goes before it. Exit codes: 0 yes or done, 1 no or failed, 2 wrong use, 3 not av
 """
 
 import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from services.eyni import commands_models
-from services.eyni.common import Code, explained, load
+from services.eyni.common import Code, explained, forgive, load
 from services.eyni.options import Bearer, Data, Gallery, Json, Log, Picture, Port, Threshold, Url
 
 if TYPE_CHECKING:
@@ -28,16 +30,48 @@ class _Polite(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt:
             raise typer.Exit(Code.INTERRUPTED) from None
         except Exception as error:
-            found = explained(error) if not hasattr(error, "exit_code") else None
+            found = explained(error) if not isinstance(error, typer.TyperException) else None
             if found is None:
                 raise
-            typer.echo(f"eyni: {found[1]}", err=True)
+            from services.eyni.console import complain
+
+            complain(found[1])
             raise typer.Exit(found[0]) from None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and tell a wrong use: typer's own words for it hold what was typed, unescaped."""
+        forgive()
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.Abort:
+            code = Code.NO
+        except typer.TyperException as error:
+            if not standalone_mode:
+                raise
+            from services.eyni.console import complain
+
+            # Where no command is given, the help was printed, and there is no message.
+            if message := error.format_message():
+                complain(message)
+                if (ctx := getattr(error, "ctx", None)) is not None:
+                    complain(f"`{ctx.command_path} --help` says how it is used")
+            code = error.exit_code
+        if not standalone_mode:
+            return code
+        sys.exit(code)
 
 
 app = typer.Typer(
@@ -58,9 +92,10 @@ _SERVICES, _CLIENTS, _MEASURERS, _OPERATORS = "Run it", "Use it", "Measure it", 
 @app.command(rich_help_panel=_SERVICES)
 def up(data: Data = None, log: Log = None, port: Port = None) -> None:
     """Run everything on this machine: enroll, match and api, restarted if one dies, stopped by Ctrl-C."""
+    from services.eyni.console import Console
     from services.eyni.up import up
 
-    up(load(data, log, port), say=lambda line: typer.echo(line, err=True))
+    up(load(data, log, port), say=Console(stderr=True).say)
 
 
 @app.command(rich_help_panel=_SERVICES)
@@ -234,9 +269,10 @@ def token(
     data: Data = None,
 ) -> None:
     """Print a bearer token for development, made with the data folder's own key."""
+    from services.eyni.console import Console
     from services.eyni.token import duration, token
 
-    typer.echo(token(load(data), scope or [], client, duration(ttl)))
+    Console().say(token(load(data), scope or [], client, duration(ttl)))
 
 
 @app.command(rich_help_panel=_OPERATORS)

@@ -1,14 +1,12 @@
 """`eyni verify` and `eyni identify`: a question asked as an officer's desk would."""
 
-import json
 from pathlib import Path
 
 from pydantic import JsonValue
-from rich.console import Console
-from rich.table import Table
 
 from services.eyni.client import Answer, Client, checked
 from services.eyni.common import Code
+from services.eyni.console import Console, Styled, Table, out
 
 AT_A_DESK = 10.0
 """Seconds until "not available": a station can wait for a restart, somebody in front of an officer should not."""
@@ -45,11 +43,12 @@ def verify(client: Client, person: str, picture: Path, gallery: str, threshold: 
     body = answer.body if isinstance(answer.body, dict) else {}
     yes = body.get("decision") is True
     if as_json:
-        print(json.dumps({"decision": yes, "scores": body.get("scores", []), **_about(answer)}))
+        out({"decision": yes, "scores": body.get("scores", []), **_about(answer)})
     else:
         scores = body.get("scores")
         said = f", {_score(scores[0])}" if isinstance(scores, list) and scores else ""
-        Console().print(f"[bold {'green' if yes else 'red'}]{'yes' if yes else 'no'}[/]{said}, {_footer(answer)}")
+        decision = Styled("yes", "bold green") if yes else Styled("no", "bold red")
+        Console().say(decision, f"{said}, {_footer(answer)}")
     return Code.OK if yes else Code.NO
 
 
@@ -58,7 +57,7 @@ def identify(client: Client, picture: Path, gallery: str, most: int, threshold: 
     answer = checked(client.identify(picture.read_bytes(), gallery, most, threshold))
     candidates = answer.body if isinstance(answer.body, list) else []
     if as_json:
-        print(json.dumps({"candidates": candidates, **_about(answer)}))
+        out({"candidates": candidates, **_about(answer)})
         return Code.OK if candidates else Code.NO
     console = Console()
     if candidates:
@@ -71,14 +70,14 @@ def identify(client: Client, picture: Path, gallery: str, most: int, threshold: 
                     if isinstance(scores, list)
                     else []
                 )
-                table.add_row(
+                table.row(
                     str(candidate.get("rank", "")),
                     str(candidate.get("personId", "")),
                     _score(candidate),
                     ", ".join(encounters),
                 )
-        console.print(table)
+        console.show(table)
     else:
-        console.print("[bold]nobody[/] in this gallery is alike enough")
-    console.print(_footer(answer))
+        console.say(Styled("nobody", "bold"), " in this gallery is alike enough")
+    console.say(_footer(answer))
     return Code.OK if candidates else Code.NO

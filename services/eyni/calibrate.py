@@ -1,6 +1,5 @@
 """`eyni calibrate`: measures on labelled faces what a model's comparisons mean, and writes it beside the model."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,14 +10,13 @@ from typing import Final
 
 import numpy as np
 from pydantic import JsonValue
-from rich.console import Console
 
 from services.evaluate.extracting import Sample, Workers
 from services.evaluate.labelled import Problem, Templates, read
 from services.evaluate.software import versions
 from services.eyni.common import Failed
+from services.eyni.console import Console, out
 from services.eyni.extraction import Extraction
-from services.eyni.models import working
 from services.eyni.placing import put, require_place, workshop, write
 from shared.biometrics import Vector
 from shared.calibrating import CannotCalibrate, fit, require_enough
@@ -78,7 +76,7 @@ def calibrate(wish: Wish, settings: Settings, as_json: bool) -> None:
         calibration = _fit(faces, model, wish.about, console)
         path = _kept(calibration, model, settings.data, wish.output)
     if as_json:
-        print(json.dumps(_summary(calibration, faces, found.problems, path)))
+        out(_summary(calibration, faces, found.problems, path))
     else:
         _report(calibration, faces, model, path, wish.output is not None, console)
 
@@ -91,7 +89,7 @@ def tell_problems(problems: Sequence[Problem], console: Console) -> None:
     for what, places in kinds.items():
         more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
         named = "; ".join(places[:SHOWN])
-        console.print(f"left out, {what}: {len(places)} ({named}{more})", markup=False, soft_wrap=True)
+        console.say(f"left out, {what}: {len(places)} ({named}{more})")
 
 
 def _given(found: Templates, model: Model) -> Faces:
@@ -127,8 +125,8 @@ def _fit(faces: Faces, model: Model, about: str | None, console: Console) -> Cal
         "pictures refused": sum(faces.refused.values()),
     }
     if not console.is_terminal:
-        console.print(f"comparing {len(faces.persons)} templates")
-    with working(console, f"comparing {len(faces.persons)} templates"):
+        console.say(f"comparing {len(faces.persons)} templates")
+    with console.working(f"comparing {len(faces.persons)} templates"):
         return fit(
             faces.vectors,
             faces.persons,
@@ -191,7 +189,8 @@ def _report(
             "status` names those left behind); where people are enrolled with it, run `eyni registry rebuild` in "
             "between, for another gate may refuse some of them."
         )
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        console.say(line)
 
 
 def _summary(calibration: Calibration, faces: Faces, problems: Sequence[Problem], path: Path) -> dict[str, JsonValue]:

@@ -1,6 +1,7 @@
 """What every command shares: settings with options laid over them, exit codes, and one clear line for an error."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -54,10 +55,11 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     """Read the settings; an option that was given goes before its environment variable."""
     from pydantic import ValidationError
 
+    from services.eyni.console import complain
     from shared.settings import Settings
 
     for line in misspelt(os.environ, Settings.model_fields):
-        typer.echo(f"eyni: {line}", err=True)
+        complain(line)
     given = {"data": data, "log": log, "api_port": port}
     try:
         return Settings.model_validate({k: v for k, v in given.items() if v is not None})
@@ -152,3 +154,11 @@ def stop_on_signals() -> threading.Event:
 
 
 Say = Callable[[str], None]
+
+
+def forgive() -> None:
+    """Have standard output and error write what their encoding lacks (LANG=C, cp1251) as escapes, and not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # not a real stream: a test's
+            reconfigure(errors="backslashreplace")

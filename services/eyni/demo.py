@@ -14,12 +14,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from services.eyni.client import Answer, Client, checked, ready_instance
 from services.eyni.common import Code, Failed
+from services.eyni.console import Bars, Console, Styled, Table, complain
 from services.eyni.people import enrolments, person_id
 from services.eyni.run import SUPERVISOR, own_command, own_environment
 from services.eyni.status import reports
@@ -42,10 +40,14 @@ def demo(people: int) -> Code:
     """Show it; return OK if every answer was the right one."""
     console = Console()
     start = time.monotonic()
-    console.print(
-        f"[bold]Eyni[/] answers two questions: is this person known already, and is this who they claim to be.\n"
+    console.show(
+        (
+            Styled("Eyni", "bold"),
+            " answers two questions: is this person known already, and is this who they claim to be.",
+        ),
         f"Here it does so among {people:,} synthetic people, with one real face: the picture of Grace Hopper that "
-        "matplotlib carries.\n"
+        "matplotlib carries.",
+        "",
     )
     with tempfile.TemporaryDirectory(prefix="eyni-demo-") as folder:
         settings = Settings(data=Path(folder), log="", registry="", api_port=free_port("127.0.0.1"), token_keys=None)
@@ -54,7 +56,7 @@ def demo(people: int) -> Code:
         log = open_log(settings.log_address)
         try:
             log.ensure(list(TOPICS.values()))
-            with _progress(console) as progress:
+            with console.bars("steps") as progress:
                 _fill(log, calibration, people, progress)
                 with _running(settings) as process:
                     _await(log, settings, process, progress)
@@ -62,27 +64,23 @@ def demo(people: int) -> Code:
                     right = _ask(console, settings, people)
         finally:
             log.close()
-    console.print(f"\nThat took {time.monotonic() - start:.0f} s in all, and nothing of it is left on this machine.")
+    console.say()
+    console.say(f"That took {time.monotonic() - start:.0f} s in all, and nothing of it is left on this machine.")
     _next(console)
     return Code.OK if right else Code.NO
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<44}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=console
-    )
-
-
-def _fill(log: Log, calibration: Calibration, people: int, progress: Progress) -> None:
+def _fill(log: Log, calibration: Calibration, people: int, progress: Bars) -> None:
     """Leave a log as a system leaves it that has enrolled these people, and was then stopped.
 
     The mark says that they were decided upon: to search for each among all before it, as a matcher does that meets them
     for the first time, takes two cores some minutes for 100,000 people.
     """
-    task = progress.add_task("writing the log of their enrolments", total=people)
+    update, done = progress.add("writing the log of their enrolments", people), 0
     for batch in _batches(calibration, people):
         log.append(batch)
-        progress.advance(task, len(batch))
+        done += len(batch)
+        update(done, people)
     log.mark(Group.FOLD, Name.GALLERY, {0: log.spans(Name.GALLERY)[0].end})
 
 
@@ -113,20 +111,22 @@ def _batches(calibration: Calibration, people: int) -> Iterator[list[Entry]]:
         yield batch
 
 
-def _await(log: Log, settings: Settings, process: "subprocess.Popen[bytes]", progress: Progress) -> None:
+def _await(log: Log, settings: Settings, process: "subprocess.Popen[bytes]", progress: Bars) -> None:
     """Wait until the matcher has searched and inserted everybody, and the services are ready."""
     end = log.spans(Name.GALLERY)[0].end
-    task = progress.add_task("starting enroll, match and api on that log", total=end)
+    update = progress.add("starting enroll, match and api on that log", end)
     url = base_url(settings.api_host, settings.api_port)
     deadline = time.monotonic() + PATIENCE
     while True:
         reached = max((r.as_of for r in reports(log)), default=0)
-        progress.update(task, completed=reached)
+        update(reached, end)
         if reached >= end and ready_instance(url):
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            said = (settings.data / "up.log").read_text(errors="replace")[-2000:]
-            raise Failed(f"the services did not get ready. They said:\n{said}")
+            progress.stop()
+            for line in (settings.data / "up.log").read_text(errors="replace")[-2000:].splitlines():
+                complain(line)
+            raise Failed("the services did not get ready; above is the last that they said")
         time.sleep(0.25)
 
 
@@ -135,15 +135,19 @@ def _ask(console: Console, settings: Settings, people: int) -> bool:
     first = hopper()
     again = another_visit(first)
     stranger = person_id(people // 2)
-    table = Table(title=f"\nAnswers from a gallery of {people:,}", title_justify="left")
-    for column in ("what was asked, over OSIA's HTTP interface", "answer", "time"):
-        table.add_column(column, justify="right" if column == "time" else "left")
+    table = Table(
+        "what was asked, over OSIA's HTTP interface",
+        "answer",
+        "time",
+        title=f"Answers from a gallery of {people:,}",
+        right=["time"],
+    )
     right = True
 
     def row(what: str, answer: Answer, said: str, good: bool) -> None:
         nonlocal right
         right = right and good
-        table.add_row(what, f"[{'green' if good else 'bold red'}]{said}[/]", f"{1000 * answer.seconds:.0f} ms")
+        table.row(what, Styled(said, "green" if good else "bold red"), f"{1000 * answer.seconds:.0f} ms")
 
     bearer = token(settings, [], "demo", duration("1h"))
     with Client(base_url(settings.api_host, settings.api_port), bearer) as client:
@@ -170,7 +174,8 @@ def _ask(console: Console, settings: Settings, people: int) -> bool:
         )
         known = set(names) == {"hopper", "somebody"}
         row("1:N, who is it?", answer, ", ".join(names) or "nobody", known)
-    console.print(table)
+    console.say()
+    console.show(table)
     return right
 
 
@@ -206,14 +211,14 @@ def another_visit(jpeg: bytes) -> bytes:
 
 
 def _next(console: Console) -> None:
-    console.print(
-        "\n[bold]Try next[/]\n"
-        "  eyni up                        run it for good, on this machine\n"
-        "  eyni station FOLDER            enrol a folder of pictures, as a station would\n"
-        "  eyni verify PERSON PICTURE     1:1\n"
-        "  eyni identify PICTURE          1:N\n"
-        "  eyni status                    watch it work\n"
-        "  eyni models list               what it misses, and how a better network goes in\n"
+    console.show(
+        "",
+        Styled("Try next", "bold"),
+        "  eyni up                        run it for good, on this machine",
+        "  eyni station FOLDER            enrol a folder of pictures, as a station would",
+        "  eyni verify PERSON PICTURE     1:1",
+        "  eyni identify PICTURE          1:N",
+        "  eyni status                    watch it work",
+        "  eyni models list               what it misses, and how a better network goes in",
         "  eyni --help                    the rest",
-        highlight=False,
     )

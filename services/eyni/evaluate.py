@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import json
 import os
 import platform
 import sys
@@ -12,10 +11,6 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from services.enroll.pool import CannotStart
 from services.evaluate.acquisition import Item, data, of_samples, of_templates
@@ -29,8 +24,8 @@ from services.evaluate.statistics import CONFIDENCE
 from services.evaluate.thumbnails import thumbnails
 from services.eyni.calibrate import tell_problems
 from services.eyni.common import Code, Failed
+from services.eyni.console import Console, Table, out
 from services.eyni.extraction import Extraction
-from services.eyni.models import working
 from services.eyni.placing import require_place, write
 from services.match.bootstrap import policy
 from shared.calibration import Comparator
@@ -102,7 +97,7 @@ def evaluate(
         write(output / JSON, report.dump().encode(), 0o600)
         write(output / HTML, page(report, pictures).encode(), 0o600)
     if as_json:
-        print(json.dumps({"html": str(output / HTML), "json": str(output / JSON), "models": _figures(report)}))
+        out({"html": str(output / HTML), "json": str(output / JSON), "models": _figures(report)})
     else:
         _tell(report, output)
     return Code.OK
@@ -112,11 +107,9 @@ def _tell_what_lacks(found: Labelled | Templates, console: Console) -> None:
     """Say at once, and not after hours, what no report can show of these people."""
     persons = found.persons if isinstance(found, Templates) else [picture.person for picture in found.pictures]
     if len(persons) == len(set(persons)):
-        console.print(
+        console.say(
             f"None of the {len(persons)} people has two pictures: the report shows how often strangers match, and not "
-            "how often people are missed (FNMR, FNIR). For that, add a second picture of as many as you can.",
-            markup=False,
-            soft_wrap=True,
+            "how often people are missed (FNMR, FNIR). For that, add a second picture of as many as you can."
         )
 
 
@@ -154,7 +147,7 @@ def _measured(source: _Source, workers: Workers, extraction: Extraction, console
         items, columns = of_samples(samples, comparator, source.root), found.group_columns
     refused = [(item.reason.replace("_", " "), item.shown) for item in items if item.reason is not None]
     tell_problems([Problem(f"{model.name} refuses it, {reason}", shown) for reason, shown in refused], console)
-    with working(console, f"measuring {model.name}"):
+    with console.working(f"measuring {model.name}"):
         try:
             given = isinstance(found, Templates)
             part = measure(model, items, columns, policy(workers.settings), given, lambda step: None)
@@ -168,10 +161,10 @@ def _measured(source: _Source, workers: Workers, extraction: Extraction, console
 def _cut_out(part: Measured, workers: Workers, console: Console) -> _Pictures:
     """Have the workers cut the faces out that the report shows; it goes without them where that can't be."""
     try:
-        with working(console, "cutting out faces"):
+        with console.working("cutting out faces"):
             return thumbnails(workers.pool, part.worst)
     except (CannotStart, ModelRefused) as reason:
-        console.print(f"The report shows no faces: {reason}", markup=False, soft_wrap=True)
+        console.say(f"The report shows no faces: {reason}")
         return {}
 
 
@@ -224,24 +217,22 @@ def _rows(report: Report) -> dict[str, _Figure]:
 
 def _tell(report: Report, output: Path) -> None:
     console = Console()
-    table = Table(title=Text(f"{report.data.source}: {report.data.people} people"), title_justify="left")
-    table.add_column("")
-    for model in report.models:
-        table.add_column(model.name, justify="right")
+    names = [model.name for model in report.models]
+    table = Table("", *names, title=f"{report.data.source}: {report.data.people} people", right=names)
     for name, of in _rows(report).items():
-        table.add_row(name, *(_told(of(model)) for model in report.models))
-    table.add_section()
+        table.row(name, *(_told(of(model)) for model in report.models))
+    table.section()
     for n, point in enumerate(report.models[0].verification.at_threshold):
         found = [model.verification.at_threshold[n] for model in report.models]
         if any(p.holds != "unclear" for p in found):
             name = f"FMR measured / declared, {point.threshold:.0f} dB"
-            table.add_row(name, *(f"{p.ratio:.2f}" if p.ratio is not None else "-" for p in found))
-    console.print(table)
+            table.row(name, *(f"{p.ratio:.2f}" if p.ratio is not None else "-" for p in found))
+    console.show(table)
     for model in report.models:
         if model.gallery is not None and not model.gallery.agrees:
-            console.print(f"{model.name}: the gallery's answers are not those of this report: see there", markup=False)
+            console.say(f"{model.name}: the gallery's answers are not those of this report: see there")
     where = f"{output / HTML} (faces and names), {output / JSON}"
-    console.print(f"Report: {printable(where)}", markup=False, soft_wrap=True)
+    console.say(f"Report: {where}")
 
 
 def _told(value: Rate | None) -> str:

@@ -4,11 +4,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
-
 from services.evaluate.extracting import Sample, Workers, extract, journal_path
 from services.evaluate.labelled import Labelled
 from services.evaluate.measuring import NothingToCompare
+from services.eyni.console import Console
 from services.eyni.meter import meter
 from shared.calibrating import CannotCalibrate
 from shared.model import Model
@@ -66,4 +65,4 @@ class Extraction:
                     )
 
     def _tell(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.say(line)

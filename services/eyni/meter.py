@@ -4,8 +4,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from services.eyni.console import Console
 
 LINE_SECONDS = 5.0
 """Seconds between two lines where there is no terminal: often enough to see life in a log file."""
@@ -19,22 +18,14 @@ def meter(console: Console, title: str, total: int) -> Generator[Step, None, Non
     if not console.is_terminal:
         yield _lines(console, title, total)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[last]}", style="dim", markup=False),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(title, total=total, rate="", last="")
-        start = time.monotonic()
+    with console.bars("pictures") as bars:
+        update = bars.add(title, total)
+        done = 0
 
         def step(what: str) -> None:
-            progress.advance(task)
-            done = progress.tasks[task].completed
-            progress.update(task, rate=f"{done / (time.monotonic() - start):.1f}/s", last=what)
+            nonlocal done
+            done += 1
+            update(done, total, what)
 
         yield step
 
@@ -49,6 +40,6 @@ def _lines(console: Console, title: str, total: int) -> Step:
         now = time.monotonic()
         if now - last >= LINE_SECONDS or done == total:
             last = now
-            console.print(f"{title}: {done} of {total}, {done / (now - start):.1f} a second")
+            console.say(f"{title}: {done} of {total}, {done / max(now - start, 1e-3):.1f} a second")
 
     return step

@@ -1,16 +1,13 @@
 """`eyni models list | verify | use`: which models are here, whether each is in order, and which one serves."""
 
-import json
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue
-from rich.console import Console
-from rich.table import Table
 
 from services.eyni.common import Code, Failed, opened
+from services.eyni.console import Console, Table, out
 from services.eyni.placing import write
 from shared.calibration import Calibration, Comparator
 from shared.gallery_log import WrongModel, require_model
@@ -74,19 +71,18 @@ def show(settings: Settings, as_json: bool) -> None:
     """Print a table, or JSON."""
     found = rows(settings)
     if as_json:
-        print(json.dumps([_for_scripts(row) for row in found]))
+        out([_for_scripts(row) for row in found])
         return
     console = Console()
-    table = Table(title="Models", title_justify="left", caption_justify="left")
-    table.add_column("model", no_wrap=True)
-    for column in ("measured to", *(f"{db} dB" for db in LEVELS)):
-        table.add_column(column, justify="right")
+    figures = ("measured to", *(f"{db} dB" for db in LEVELS))
+    caption = "* in use. Under dB: share of pairs of one person that score lower (FNMR)"
+    table = Table("model", *figures, title="Models", caption=caption, right=figures, whole=True)
     for row in found:
-        table.add_row(row.name + (" *" if row.in_use else ""), *_figures(row))
-    table.caption = "* in use. Under dB: share of pairs of one person that score lower (FNMR)"
-    console.print(table)
+        table.row(row.name + (" *" if row.in_use else ""), *_figures(row))
+    console.show(table)
     for row in found:
-        console.print("\n".join(_described(row)), markup=False, highlight=False, soft_wrap=True)
+        for line in _described(row):
+            console.say(line)
 
 
 def _figures(row: Row) -> list[str]:
@@ -160,10 +156,11 @@ def verify(wanted: Sequence[str], settings: Settings, as_json: bool) -> Code:
             verdict, problem = "refused", str(reason)
         results.append({"name": name, "verdict": verdict, "checks": list[JsonValue](checks), "problem": problem})
         if not as_json:
-            lines = [f"{name}: {verdict}", *(f"  {line}" for line in (*checks, problem) if line)]
-            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+            console.say(f"{name}: {verdict}")
+            for line in filter(None, (*checks, problem)):
+                console.say(f"  {line}")
     if as_json:
-        print(json.dumps(results))
+        out(results)
     return Code.NO if any(result["problem"] for result in results) else Code.OK
 
 
@@ -192,24 +189,14 @@ def rehearse(model: Model, settings: Settings, console: Console) -> None:
     """Load the model's networks and run them, in a process of their own. Raises ModelRefused."""
     from services.enroll.bootstrap import examine
 
-    with working(console, f"examining {model.name}"):
+    with console.working(f"examining {model.name}"):
         examine(settings, model)
-
-
-@contextmanager
-def working(console: Console, what: str) -> Generator[None]:
-    """Show on a terminal that something takes its time."""
-    if console.is_terminal:
-        with console.status(f"{what} ..."):
-            yield
-    else:
-        yield
 
 
 # ---- use
 
 
-def use(name: str, settings: Settings, say: Callable[[str], None] = print) -> None:
+def use(name: str, settings: Settings, say: Callable[[str], None] = lambda line: Console().say(line)) -> None:
     """Choose the model that serves. Raises ModelRefused, Failed, and whatever the log raises."""
     model = find(name, settings.data)
     _ = model.calibration

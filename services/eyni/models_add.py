@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import IO, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from services.eyni.common import Failed
+from services.eyni.console import Console
 from services.eyni.models import rehearse
 from services.eyni.placing import put, workshop
 from shared.model import (
@@ -62,7 +61,7 @@ def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Mod
             if sha256 is None:
                 source = _source(what, settings.data)
                 if source.parent == BUILT_IN and not (known := load_model(source)).manifest.files:
-                    console.print(f"{known.name} comes with Eyni: there is nothing to be added", markup=False)
+                    console.say(f"{known.name} comes with Eyni: there is nothing to be added")
                     return known
             else:
                 source = unpacked
@@ -173,21 +172,9 @@ def _unpack(archive: Path, to: Path) -> None:
 def _fetch(address: str, to: Path, sha256: str, console: Console) -> None:
     from services.eyni.fetching import download
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console.print(f"fetching {address}", markup=False)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(to.name, total=None)
-
-        def step(done: int, whole: int | None) -> None:
-            progress.update(task, completed=done, total=whole)
-
-        download(address, to, sha256=sha256, limit=LIMIT, progress=step)
+    console.say(f"fetching {address}")
+    with console.bars("bytes", stays=False) as bars:
+        download(address, to, sha256=sha256, limit=LIMIT, progress=bars.add(to.name))
 
 
 def _check_place(new: Model, settings: Settings, replace: bool) -> None:
@@ -239,4 +226,5 @@ def _report(model: Model, console: Console) -> None:
         f"Licence: {printable(model.manifest.licence)}",
         f"Next: {following}",
     ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    for line in lines:
+        console.say(line)

@@ -1,9 +1,7 @@
 """`eyni registry rebuild`: the registry made anew from the log, which it follows and can always be made from."""
 
-from rich.console import Console
-from rich.progress import Progress
-
 from services.eyni.common import opened
+from services.eyni.console import Console
 from shared.calibration import Comparator
 from shared.gallery_log import require_model
 from shared.model import in_use
@@ -19,13 +17,8 @@ def rebuild(settings: Settings) -> None:
     log = opened(settings)
     try:
         require_model(log, comparator.calibration.model)
-        with Progress(console=console) as progress:
-            task = progress.add_task("records read", total=None)
-
-            def show(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-
-            api_rebuild(log, settings.registry_url, comparator, show)
+        with console.bars("steps") as bars:
+            api_rebuild(log, settings.registry_url, comparator, bars.add("records read"))
     finally:
         log.close()
-    console.print("The registry is as the log says.")
+    console.say("The registry is as the log says.")

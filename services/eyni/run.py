@@ -1,6 +1,5 @@
 """`eyni enroll`, `eyni match`, `eyni api`: one service in this process, until SIGTERM."""
 
-import json
 import os
 import sys
 import threading
@@ -111,7 +110,8 @@ def own_environment() -> dict[str, str]:
 
 def digest(settings: Settings, cold: bool) -> None:
     """Print what the gallery is at the log's end; two that agree give the same line."""
+    from services.eyni.console import out
     from services.match.bootstrap import digest as match_digest
 
     configure("error")
-    print(json.dumps(match_digest(settings, cold)))
+    out(match_digest(settings, cold))

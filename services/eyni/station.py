@@ -1,6 +1,5 @@
 """`eyni station`: streams a folder of pictures to the api as an enrolment station would."""
 
-import json
 import queue
 import re
 import threading
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import typer
 from pydantic import JsonValue
-from rich.console import Console
-from rich.table import Table
 
 from services.eyni.client import Answer, Client
 from services.eyni.common import Code, Failed, NotAvailable, stop_on_signals
+from services.eyni.console import Console, Table, out
 from services.eyni.journal import Journal, Result
 from services.eyni.meter import meter
 
@@ -180,7 +178,7 @@ def stream(plan: Plan, client: Client, journal_path: Path, as_json: bool) -> Cod
         station = Station(plan, client, journal, stop)
         before = len(station.all) - len(station.todo)
         if before:
-            console.print(f"{before} of {len(station.all)} pictures were answered in an earlier run ({journal.path})")
+            console.say(f"{before} of {len(station.all)} pictures were answered in an earlier run ({journal.path})")
         start, count = time.monotonic(), 0
         try:
             with meter(console, f"station {plan.part[0]}/{plan.part[1]}", len(station.todo)) as step:
@@ -188,13 +186,13 @@ def stream(plan: Plan, client: Client, journal_path: Path, as_json: bool) -> Cod
                     count += 1
                     step(_short(result))
                     if as_json:
-                        print(json.dumps(result.line()), flush=True)
+                        out(result.line())
         finally:
             seconds = time.monotonic() - start
             mine = [journal.done[f] for p in station.all if (f := str(p.relative_to(plan.folder))) in journal.done]
             missing = len(station.all) - sum(result.final for result in mine)
             if as_json:
-                print(json.dumps(summary(mine, missing, count, seconds)))
+                out(summary(mine, missing, count, seconds))
             else:
                 report(console, mine, missing, count, seconds)
     finally:
@@ -223,31 +221,27 @@ def summary(results: Sequence[Result], missing: int, count: int, seconds: float)
 
 def report(console: Console, results: Sequence[Result], missing: int, count: int, seconds: float) -> None:
     """Print tables for people: outcomes, suspected duplicates, errors."""
-    table = Table(title="Outcomes", title_justify="left")
-    table.add_column("outcome")
-    table.add_column("pictures", justify="right")
+    table = Table("outcome", "pictures", title="Outcomes", right=["pictures"])
     outcomes = Counter(r.outcome for r in results)
-    table.add_row("enrolled", str(outcomes["enrolled"] + outcomes["suspected"]))
-    table.add_row("  of these suspected duplicates", str(outcomes["suspected"]))
-    table.add_row("refused: take again", str(outcomes["refused"]))
+    table.row("enrolled", str(outcomes["enrolled"] + outcomes["suspected"]))
+    table.row("  of these suspected duplicates", str(outcomes["suspected"]))
+    table.row("refused: take again", str(outcomes["refused"]))
     for reason, number in Counter(r.reasons[0] for r in results if r.outcome == "refused").most_common():
-        table.add_row(f"  {reason}", str(number))
+        table.row(f"  {reason}", str(number))
     if outcomes["conflict"]:
-        table.add_row("enrolled before with another picture", str(outcomes["conflict"]))
+        table.row("enrolled before with another picture", str(outcomes["conflict"]))
     if missing:
-        table.add_row("not answered; start again to send them", str(missing))
-    console.print(table)
+        table.row("not answered; start again to send them", str(missing))
+    console.show(table)
 
     suspected = [r for r in results if r.outcome == "suspected"]
     if suspected:
-        table = Table(title="Suspected duplicates", title_justify="left")
-        table.add_column("person")
-        table.add_column("may be (score in dB: 60 is one in a million)")
+        table = Table("person", "may be (score in dB: 60 is one in a million)", title="Suspected duplicates")
         for r in suspected:
-            table.add_row(r.person, ", ".join(f"{person} {score:.1f}" for person, score in r.candidates))
-        console.print(table)
+            table.row(r.person, ", ".join(f"{person} {score:.1f}" for person, score in r.candidates))
+        console.show(table)
     for r in results:
         if r.outcome in ("error", "conflict"):
-            console.print(f"{r.file}: {r.message}", markup=False)
+            console.say(f"{r.file}: {r.message}")
     if count:
-        console.print(f"{count} pictures in {seconds:.1f} s: {count / seconds:.1f} a second")
+        console.say(f"{count} pictures in {seconds:.1f} s: {count / seconds:.1f} a second")

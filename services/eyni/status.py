@@ -1,6 +1,5 @@
 """`eyni status`: what the services report, how much they have to do, how fast they answer, and what to do about it."""
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -8,14 +7,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Console
-from rich.console import Group as Rows
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-
 from services.eyni.client import metrics_text
 from services.eyni.common import Code, opened, stop_on_signals
+from services.eyni.console import Console, Line, Lines, Styled, Table, out
 from shared.agreement import disagreements
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent, decode
@@ -208,47 +202,48 @@ def notices(now: Look) -> list[str]:
     return [*disagreements(now.alive), *([*short, REMEDY] if short else [])]
 
 
-def as_json(now: Look) -> str:
-    return json.dumps(
-        {
-            "at": now.at.isoformat(),
-            "services": [
-                {
-                    "service": s.service,
-                    "instance": s.instance,
-                    "alive": s in now.alive,
-                    "ready": s.ready,
-                    "detail": s.detail,
-                    "as_of": s.as_of,
-                    "gallery_count": s.gallery_count,
-                    "figures": s.figures,
-                    "model": s.calibration and s.calibration.model,
-                    "calibration": s.calibration and s.calibration.digest,
-                }
-                for s in now.services
-            ],
-            "records": {str(name): end for name, end in now.ends.items()},
-            "per_second": {str(name): round(rate, 2) for name, rate in now.rates.items()},
-            "lag": {f"{group}/{name}": lag for (group, name), lag in now.lags.items()},
-            "in_flight": now.in_flight,
-            "stuck": now.stuck,
-            "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
-            "expected": [{**asdict(one), "extrapolated": one.extrapolated} for one in expected(now)],
-            "notices": notices(now),
-            "advice": advice(now),
-        }
-    )
+def for_scripts(now: Look) -> dict[str, object]:
+    """Return a look as `--json` prints it."""
+    return {
+        "at": now.at.isoformat(),
+        "services": [
+            {
+                "service": s.service,
+                "instance": s.instance,
+                "alive": s in now.alive,
+                "ready": s.ready,
+                "detail": s.detail,
+                "as_of": s.as_of,
+                "gallery_count": s.gallery_count,
+                "figures": s.figures,
+                "model": s.calibration and s.calibration.model,
+                "calibration": s.calibration and s.calibration.digest,
+            }
+            for s in now.services
+        ],
+        "records": {str(name): end for name, end in now.ends.items()},
+        "per_second": {str(name): round(rate, 2) for name, rate in now.rates.items()},
+        "lag": {f"{group}/{name}": lag for (group, name), lag in now.lags.items()},
+        "in_flight": now.in_flight,
+        "stuck": now.stuck,
+        "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
+        "expected": [{**asdict(one), "extrapolated": one.extrapolated} for one in expected(now)],
+        "notices": notices(now),
+        "advice": advice(now),
+    }
 
 
-def drawn(now: Look) -> Rows:
+def drawn(now: Look) -> Lines:
     """Draw a look for people."""
-    services = Table("service", "state", "position", "gallery", "", title="Services", title_justify="left")
+    services = Table("service", "state", "position", "gallery", "", title="Services")
     for s in now.services:
         alive = now.age(s) < ALIVE
-        state = ("[green]ready[/]" if s.ready else "[yellow]not ready[/]") if alive else "[red]gone[/]"
+        state = Styled("ready", "green") if s.ready else Styled("not ready", "yellow")
+        if not alive:
+            state = Styled("gone", "red")
         position, count = (str(n) if n >= 0 else "" for n in (s.as_of, s.gallery_count))
-        services.add_row(s.instance, state, position, count, s.detail if alive else f"last seen {now.age(s):.0f} s ago")
-    flow = Table("", "per second", "in all", title="Flow", title_justify="left")
+        services.row(s.instance, state, position, count, s.detail if alive else f"last seen {now.age(s):.0f} s ago")
+    flow = Table("", "per second", "in all", title="Flow")
     for title, names in (
         ("captures", (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)),
         ("gallery changes", (Name.GALLERY,)),
@@ -256,30 +251,28 @@ def drawn(now: Look) -> Rows:
         ("decisions", (Name.DECISIONS,)),
     ):
         rate = f"{sum(now.rates[n] for n in names):.1f}" if now.rates else ""
-        flow.add_row(title, rate, str(sum(now.ends[n] for n in names)))
-    work = Table("who", "on", "records left", title="Backlog", title_justify="left")
+        flow.row(title, rate, str(sum(now.ends[n] for n in names)))
+    work = Table("who", "on", "records left", title="Backlog")
     for (group, name), left in now.lags.items():
-        work.add_row(group, name, str(left))
+        work.row(group, name, str(left))
     if now.in_flight is not None:
-        work.add_row("all", "captures in flight", str(now.in_flight))
-    parts: list[Table | str] = [services, flow, work]
+        work.row("all", "captures in flight", str(now.in_flight))
+    parts: list[Table | Line] = [services, flow, work]
     if now.latencies:
-        answers = Table("operation", "answers", "p50", "p99", title="Answers", title_justify="left")
+        answers = Table("operation", "answers", "p50", "p99", title="Answers")
         for one in now.latencies:
-            answers.add_row(one.operation, str(one.count), f"{1000 * one.p50:.0f} ms", f"{1000 * one.p99:.0f} ms")
+            answers.row(one.operation, str(one.count), f"{1000 * one.p50:.0f} ms", f"{1000 * one.p99:.0f} ms")
         parts.append(answers)
     if told := expected(now):
-        errors = Table(
-            "operation", "searched", "target", "threshold", "misses", title="Expected errors", title_justify="left"
-        )
+        errors = Table("operation", "searched", "target", "threshold", "misses", title="Expected errors")
         for each in told:
-            where = each.operation if each.gallery == ALL_GALLERIES else f"{each.operation} in {escape(each.gallery)}"
+            where = each.operation if each.gallery == ALL_GALLERIES else f"{each.operation} in {each.gallery}"
             threshold = f"{each.threshold:.1f} dB{' (extrapolated)' if each.extrapolated else ''}"
-            errors.add_row(where, f"{each.size:,}", f"{each.target:.1f} dB", threshold, f"{100 * each.misses:.1f} %")
+            errors.row(where, f"{each.size:,}", f"{each.target:.1f} dB", threshold, f"{100 * each.misses:.1f} %")
         parts.append(errors)
-    parts.extend(f"[cyan]i[/] {escape(line)}" for line in notices(now))
-    parts.extend(f"[yellow]![/] {line}" for line in advice(now))
-    return Rows(*parts)
+    parts.extend((Styled("i", "cyan"), f" {line}") for line in notices(now))
+    parts.extend((Styled("!", "yellow"), f" {line}") for line in advice(now))
+    return Lines(parts)
 
 
 def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bool) -> Code:
@@ -291,15 +284,15 @@ def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bo
             time.sleep(1.0)
             now = look(log, metrics_text(url, token), before)
             if json_wanted:
-                print(as_json(now))
+                out(for_scripts(now))
             else:
-                Console().print(drawn(now))
+                Console().show(*drawn(now).parts)
             return Code.NO if advice(now) else Code.OK
         stop = stop_on_signals()
-        with Live(drawn(before), auto_refresh=False, screen=False) as live:
+        with Console().live(drawn(before)) as show:
             while not stop.wait(1.0):
                 before = look(log, metrics_text(url, token), before)
-                live.update(drawn(before), refresh=True)
+                show(drawn(before))
         return Code.OK
     finally:
         log.close()

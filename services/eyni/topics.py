@@ -1,12 +1,9 @@
 """`eyni topics`: makes the topics that are missing, checks the others, and shows what each holds."""
 
-import json
 from datetime import timedelta
 
-from rich.console import Console
-from rich.table import Table
-
 from services.eyni.common import opened
+from services.eyni.console import Console, Table, out
 from shared.settings import Settings
 from shared.topics import TOPICS
 
@@ -30,19 +27,23 @@ def topics(settings: Settings, as_json: bool) -> None:
             str(name): [{"partition": p, "start": s.start, "end": s.end} for p, s in sorted(found.items())]
             for name, found in spans.items()
         }
-        print(json.dumps(held))
+        out(held)
         return
-    table = Table(title=f"Topics of {settings.log_address}", title_justify="left")
-    for column in ("topic", "partitions", "kept", "record up to", "records", "offsets"):
-        table.add_column(
-            column,
-            justify="right" if column in ("partitions", "record up to", "records") else "left",
-            no_wrap=column == "topic",
-        )
+    table = Table(
+        "topic",
+        "partitions",
+        "kept",
+        "record up to",
+        "records",
+        "offsets",
+        title=f"Topics of {settings.log_address}",
+        right=("partitions", "record up to", "records"),
+        whole=True,
+    )
     for topic in TOPICS.values():
         found = spans[topic.name]
         offsets = [f"{s.start}..{s.end}" for _, s in sorted(found.items())]
-        table.add_row(
+        table.row(
             topic.name,
             str(len(found)),
             _kept(topic.retention),
@@ -50,4 +51,4 @@ def topics(settings: Settings, as_json: bool) -> None:
             str(sum(s.end - s.start for s in found.values())),
             " ".join(offsets),
         )
-    Console().print(table)
+    Console().show(table)

@@ -148,13 +148,11 @@ def up(settings: Settings, say: Say) -> None:
         started = time.monotonic()
 
         def ready(url: str) -> None:
-            say(
-                f"Ready after {time.monotonic() - started:.1f} s: {url}   (data in {settings.data})\n"
-                "  eyni token             prints a development token, for `Authorization: Bearer ...`\n"
-                "  eyni station FOLDER    streams a folder of pictures as an enrolment station would\n"
-                "  eyni status            watches it\n"
-                "  Ctrl-C stops everything"
-            )
+            say(f"Ready after {time.monotonic() - started:.1f} s: {url}   (data in {settings.data})")
+            say("  eyni token             prints a development token, for `Authorization: Bearer ...`")
+            say("  eyni station FOLDER    streams a folder of pictures as an enrolment station would")
+            say("  eyni status            watches it")
+            say("  Ctrl-C stops everything")
 
         url = base_url(settings.api_host, port)
         supervisor = Supervisor(commands, environment, say)

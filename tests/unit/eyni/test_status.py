@@ -4,16 +4,16 @@ import io
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
-from rich.console import Console
 
+from services.eyni.console import Console
 from services.eyni.status import (
     Look,
     advice,
-    as_json,
     drawn,
+    for_scripts,
     latencies,
     look,
     notices,
@@ -47,6 +47,16 @@ def log() -> MemoryLog:
 def report(service: Literal["enroll", "match", "api"], pid: int, ago: float = 0.0, ready: bool = True) -> Entry:
     at = datetime.now(UTC) - timedelta(seconds=ago)
     return entry(ServiceReported(service, f"{service}@here:{pid}", at, ready, detail="" if ready else "replaying"))
+
+
+def told_to_scripts(now: Look) -> Any:
+    return json.loads(json.dumps(for_scripts(now)))
+
+
+def told_to_people(now: Look) -> str:
+    written = io.StringIO()
+    Console(file=written, width=400).show(*drawn(now).parts)
+    return written.getvalue()
 
 
 def test_the_latest_report_of_each_service_counts(log: MemoryLog) -> None:
@@ -116,19 +126,17 @@ def test_what_the_model_cannot_deliver_is_a_notice_and_no_advice(log: MemoryLog)
     assert "94 %" in said[0]
     assert "What to do" in said[1]
     assert advice(now) == []
-    told = json.loads(as_json(now))
+    told = told_to_scripts(now)
     assert told["notices"] == said
     assert told["expected"][0]["extrapolated"] is True
     assert told["advice"] == []
-    console = Console(width=160, record=True, file=io.StringIO())
-    console.print(drawn(now))
-    assert "80.0 dB (extrapolated)" in console.export_text()
+    assert "80.0 dB (extrapolated)" in told_to_people(now)
 
 
 def test_what_the_model_delivers_is_shown_without_a_notice(log: MemoryLog) -> None:
     now = seen(log, report("enroll", 1), expecting(0.004), report("api", 1))
     assert notices(now) == []
-    assert json.loads(as_json(now))["expected"][0]["misses"] == 0.004
+    assert told_to_scripts(now)["expected"][0]["misses"] == 0.004
 
 
 def calibrated(service: Literal["enroll", "match", "api"], digest: str, minutes: int, ago: float = 0.0) -> Entry:
@@ -143,16 +151,14 @@ def test_services_of_two_calibrations_are_a_notice_and_no_advice(log: MemoryLog)
     [said] = notices(now)
     assert said.startswith("enroll runs with another calibration than match and api: restart enroll.")
     assert advice(now) == []
-    told = json.loads(as_json(now))
+    told = told_to_scripts(now)
     assert told["notices"] == [said]
     assert [(s["model"], s["calibration"]) for s in told["services"]] == [
         ("dlib-1", "aaa"),
         ("dlib-1", "bbb"),
         ("dlib-1", "bbb"),
     ]
-    console = Console(width=400, record=True, file=io.StringIO())
-    console.print(drawn(now))
-    assert said in console.export_text()
+    assert said in told_to_people(now)
 
 
 def test_the_calibration_of_a_service_that_is_gone_or_was_restarted_is_told_no_more(log: MemoryLog) -> None:
@@ -180,3 +186,17 @@ def test_captures_that_got_lost_are_told(log: MemoryLog) -> None:
 def test_dead_letters_are_told(log: MemoryLog) -> None:
     letters = Entry(Name.DEAD_LETTERS, b"", b"")
     assert "dead letters" in advice(seen(log, report("enroll", 1), report("match", 1), report("api", 1), letters))[0]
+
+
+def test_what_a_service_reports_is_no_markup_and_steers_no_terminal(log: MemoryLog) -> None:
+    at = datetime.now(UTC)
+    detail = "[/x] [bold red]evil [link=file:///etc]here[/link] :smile: \x1b[2J\x1b[31mOWNED \u202e"
+    host = "[test]"
+    odd = ServiceReported("match", f"match@{host}:1", at, False, detail=detail)
+    now = seen(log, report("enroll", 1), entry(odd), report("api", 1))
+    shown = told_to_people(now)
+    assert "match@[test]:1" in shown
+    for part in ("[/x] [bold red]evil [link=file:///etc]here[/link] :smile:", r"\x1b[2J\x1b[31mOWNED", r"\u202e"):
+        assert shown.count(part) == 2, part  # in the table and in the advice
+    assert "\x1b" not in shown
+    assert told_to_scripts(now)["services"][1]["detail"] == detail
