@@ -118,7 +118,13 @@ class RetakeReason(StrEnum):
     BLURRED = "blurred"
     TURNED_AWAY = "turned_away"
     CUT_OFF = "cut_off"
+    TOO_CLOSE = "too_close"
+    TOO_FAR = "too_far"
+    TURNED_PICTURE = "turned_picture"
+    """The picture, not the head: it lies on its side, or upside down."""
     NOT_A_FACE = "not_a_face"
+    SEVERAL_PEOPLE = "several_people"
+    """The samples of one set show different people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ What was tried, with figures: docs/calibration.md.
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple, Self, cast
 
@@ -40,6 +40,11 @@ SPREAD: Final = 0.5
 hold: dlib's, not of unit length. Measured, as is ..."""
 SPREAD_UNIT: Final = 0.75
 """... that of EdgeFace-XS's and MobileFaceNet's, made unit length, whose mean is not (docs/calibration.md)."""
+
+UNALIKE: Final = 20.0
+"""dB. Two pictures that score less are taken to show two people: 99 % of strangers do, by what a score is (measured:
+99.0 % of 397,000 pairs), and 0.8 % of 3,552 pairs of web photos of one person, taken years apart (dlib, LFW's
+development half). Two pictures of one visit are far more alike."""
 
 
 class CalibrationRefused(ValueError):
@@ -251,6 +256,28 @@ class Comparator:
         away = references.vectors.astype(np.float64) - probe.vectors[0]
         s: Floats = probe.nearness[0] + references.nearness - (away * away).sum(axis=1)
         return s
+
+    def people(self, vectors: Sequence[Vector]) -> list[list[int]]:
+        """Sort templates (d,) by whom they show, into groups of positions in `vectors`, ascending.
+
+        Groups are joined, the most alike first, while two reach `UNALIKE`. By their average: of two people with many
+        pictures each some pair is alike by chance, and of one person's many pictures some pair is not. Refused of 150
+        sets of web photos of one person: 2 % of sets of 3, 1 % of 5, 2 % of 10 (where every pair had to be alike: 3, 2
+        and 13 %); passed of 150 sets that show two people: 2.7, 1.3 and 0.7 % (dlib, LFW's development half).
+        """
+        groups: list[list[int]] = [[n] for n in range(len(vectors))]
+        if len(groups) < 2:
+            return groups
+        prepared, least = self.prepare(np.stack(vectors)), self.similarity_at(UNALIKE)
+        s = np.stack([self.similarity(prepared[n : n + 1], prepared) for n in range(len(vectors))])
+        while len(groups) > 1:
+            alike, one, other = max([(float(s[np.ix_(a, b)].mean()), a, b) for a, b in combinations(groups, 2)])
+            if alike < least:
+                break
+            groups.remove(one)
+            groups.remove(other)
+            groups = sorted([*groups, sorted(one + other)])
+        return groups
 
     def widened_references(self, references: Prepared) -> Vector:
         """Return rows (n, d + 1) whose inner product with a widened probe orders them as s does.

@@ -113,12 +113,9 @@ class Sample:
     image: Bytes64 = field(repr=False)
 
 
-# ---- captures-urgent, captures-bulk
-
-
 @dataclass(frozen=True, slots=True)
 class CaptureReceived:
-    """A call that carries samples was accepted."""
+    """A call that carries samples was accepted (on `captures-urgent` or `captures-bulk`)."""
 
     __pydantic_config__ = STRICT
     request: Request
@@ -214,13 +211,15 @@ GalleryEvent = (
 
 @dataclass(frozen=True, slots=True)
 class ProbeExtracted:
-    """Templates to be compared and not enrolled."""
+    """Templates to be compared and not enrolled; a `Quality` for each sample, also of those that gave none."""
 
     __pydantic_config__ = STRICT
     request: Request
     question: Question
     templates: tuple[Template, ...]
     against: tuple[Template, ...] = ()
+    qualities: tuple[Quality, ...] = ()
+    against_qualities: tuple[Quality, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +255,11 @@ class Enrolled:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No sample could be used: take the picture again. One `Quality` for each sample, in order."""
+    """No sample could be used: take the picture again. One `Quality` for each sample of each set, in order."""
 
     __pydantic_config__ = STRICT
     qualities: tuple[Quality, ...]
+    against_qualities: tuple[Quality, ...] = ()
     kind: Literal["refused"] = "refused"
 
 
@@ -313,6 +313,8 @@ class Verified:
     score: float | None = None
     extrapolated: bool = False
     """The score lies beyond what the model's calibration measured."""
+    qualities: tuple[Quality, ...] = ()
+    against_qualities: tuple[Quality, ...] = ()
     kind: Literal["verified"] = "verified"
 
 
@@ -321,6 +323,7 @@ class Identified:
     __pydantic_config__ = STRICT
     candidates: tuple[Candidate, ...]
     total_candidates: int
+    qualities: tuple[Quality, ...] = ()
     kind: Literal["identified"] = "identified"
 
 

@@ -52,6 +52,7 @@ _ENROL = Enrol(
 _QUALITY = Quality(
     0, {"brightness": 12.5}, (Defect(RetakeReason.TOO_DARK, "More light, please: 12 of at least 40.", 12.5, 40.0),)
 )
+_LEFT_OUT = Quality(0, {"sharpness": 3.5}, (Defect(RetakeReason.BLURRED, "Hold still.", 3.5, 9.0),))
 _BEYOND = Candidate("P-0", "E-9", 61.5, (), extrapolated=True)
 _CANDIDATE = Candidate("P-0", "E-9", 57.31, ("visa",))
 
@@ -89,6 +90,15 @@ SAMPLES: dict[str, Event] = {
     "decided-verified-extrapolated": Decided(_REQUEST, Verified(True, 61.5, True), 41, 1000),
     "service-reported-expected": ServiceReported(
         "match", "match@host:1", _AT, True, expected=(Performance("duplicates", "ALL", 1000, 30.0, 60.0, 0.53, 53.24),)
+    ),
+    # What samples that were left out brought: they are named in every answer.
+    "probe-extracted-of-several": ProbeExtracted(
+        _REQUEST, Compare(40.0), (_TEMPLATE,), (_TEMPLATE,), (Quality(88), _LEFT_OUT), (Quality(71),)
+    ),
+    "decided-refused-comparison": Decided(_REQUEST, Refused((Quality(88),), (_LEFT_OUT,)), -1, -1),
+    "decided-verified-of-several": Decided(_REQUEST, Verified(True, 44.0, False, (Quality(88), _LEFT_OUT)), 41, 1000),
+    "decided-identified-of-several": Decided(
+        _REQUEST, Identified((_CANDIDATE,), 3, (_LEFT_OUT, Quality(88))), 41, 1000
     ),
     # What agreement on one calibration brought.
     "service-reported-calibration": ServiceReported(

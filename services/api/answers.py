@@ -65,20 +65,22 @@ def decided(decision: Decided) -> Answer:
     position = _position(decision)
     match decision.outcome:
         case Enrolled() as enrolled:
-            return as_json(200, _enrolled(enrolled, decision), position)
+            return as_json(200, _enrolled(enrolled, decision), position | _left_out(enrolled.qualities))
         case Changed() as changed:
             # A 204 has no body: identify by the encounter's id says who they are.
             others = changed.total_candidates
             return Answer(204, headers=position | ({"Eyni-Total-Candidates": str(others)} if others else {}))
-        case Verified(match=match, score=score, extrapolated=extrapolated):
+        case Verified(match=match, score=score, extrapolated=extrapolated) as verified:
             detail = {"score": score, "biometricType": "FACE", **_others(extrapolated)}
             scores = {"scores": [detail]} if match and score is not None else {}
-            return as_json(200, {"decision": match, **scores}, position)
+            left_out = _left_out(verified.qualities, verified.against_qualities)
+            return as_json(200, {"decision": match, **scores}, position | left_out)
         case Identified() as identified:
             total = {"Eyni-Total-Candidates": str(identified.total_candidates)}
-            return as_json(200, _candidates(identified.candidates), position | total)
-        case Refused(qualities=qualities):
-            return refused(_retake(qualities))
+            left_out = _left_out(identified.qualities)
+            return as_json(200, _candidates(identified.candidates), position | total | left_out)
+        case Refused(qualities=qualities, against_qualities=against):
+            return refused(_retake(qualities, against))
         case Conflict(message=message):
             return refused(Refusal(Code.CONFLICT, message))
         case Unknown(message=message):
@@ -172,14 +174,45 @@ def _extrapolated(extrapolated: bool) -> JsonObject:
     return {"extrapolated": True} if extrapolated else {}
 
 
-def _retake(qualities: Sequence[Quality]) -> Refusal:
-    reasons = dict.fromkeys(d.reason.value for q in qualities for d in q.defects)
+def _retake(qualities: Sequence[Quality], against: Sequence[Quality]) -> Refusal:
+    named = _named(qualities, against)
+    reasons = dict.fromkeys(d.reason.value for q in named.values() for d in q.defects)
     lines = [
-        f"sample {number}: " + ("; ".join(f"{d.reason.value}: {d.advice}" for d in quality.defects) or "not usable")
-        for number, quality in enumerate(qualities, start=1)
+        f"{name}: " + ("; ".join(f"{d.reason.value}: {d.advice}" for d in quality.defects) or "usable.")
+        for name, quality in named.items()
     ]
-    message = "No sample could be used, take the picture again. " + " ".join(lines)
+    # Of one set, no sample is usable; of two that are compared, those of one of them may be.
+    usable = [
+        where for where, those in zip(_SETS, (qualities, against), strict=True) if not all(q.defects for q in those)
+    ]
+    where = f" of {_SETS[1 - _SETS.index(usable[0])]}" if usable else ""
+    message = f"No sample{where} could be used, take the picture again. " + " ".join(lines)
     return Refusal(Code.RETAKE, message, {"Eyni-Retake": ",".join(reasons)} if reasons else None)
+
+
+_SETS: Final = ("biometricData1", "biometricData2")
+"""OSIA's names for what is compared."""
+
+
+def _named(qualities: Sequence[Quality], against: Sequence[Quality]) -> dict[str, Quality]:
+    """Name samples as people count them, from 1, and by their set where there are two."""
+    if not against:
+        return {f"sample {n}": quality for n, quality in enumerate(qualities, start=1)}
+    return {
+        f"{where} sample {n}": quality
+        for where, those in zip(_SETS, (qualities, against), strict=True)
+        for n, quality in enumerate(those, start=1)
+    }
+
+
+def _left_out(qualities: Sequence[Quality], against: Sequence[Quality] = ()) -> dict[str, str]:
+    """Say which samples the answer does not rest on, and why: no body has a place for it in all answers."""
+    told = [
+        f"{name}: {' '.join(d.reason.value for d in quality.defects)}"
+        for name, quality in _named(qualities, against).items()
+        if quality.defects
+    ]
+    return {"Eyni-Left-Out": "; ".join(told)} if told else {}
 
 
 # ---- what is read from the registry

@@ -29,7 +29,7 @@ RETRY = 2.0
 
 def worker(log: Log, settings: Settings, extractor: Extractor, comparator: Comparator) -> Worker:
     """Make the loop; its topics must exist. For tests, and for one process that runs every service on `memory:`."""
-    return Worker(log, extractor, comparator.refusal, settings.append_timeout)
+    return Worker(log, extractor, comparator, settings.append_timeout)
 
 
 def pool(settings: Settings, model: Model) -> Pool:

@@ -1,10 +1,11 @@
 """The step: what a capture and its samples' extractions come to. Pure: a redelivered capture gives equal bytes."""
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
 
 from services.enroll.quality import NOT_A_FACE, Extracted
-from shared.biometrics import ALL_GALLERIES, Quality, Template, Vector
+from shared.biometrics import ALL_GALLERIES, Defect, Quality, RetakeReason, Template, Vector
 from shared.events import CaptureReceived, Compare, Decided, Enrol, ProbeExtracted, ReferenceEnrolled, Refused, Sample
 
 SAMPLES: Final = 20
@@ -38,13 +39,55 @@ def _objection_to(galleries: tuple[str, ...]) -> str | None:
     return None
 
 
-Gate = Callable[[Vector], str | None]
-"""Says why a vector can't be a face's, or None: `shared.calibration.Comparator.refusal`."""
+class Gate(Protocol):
+    """What is asked of templates: `shared.calibration.Comparator`."""
+
+    def refusal(self, vector: Vector, /) -> str | None:
+        """Say why a vector can't be a face's, or None."""
+        ...
+
+    def people(self, vectors: Sequence[Vector], /) -> list[list[int]]:
+        """Sort vectors, by their positions, by whom they show."""
+        ...
+
+
+def examined(capture: CaptureReceived, extracted: Sequence[Extracted], gate: Gate) -> list[Extracted]:
+    """Refuse templates that no face gives, and each set of samples that shows more than one person."""
+    faces = [gated(one, gate) for one in extracted]
+    first = len(capture.samples)
+    return [*_of_one_person(faces[:first], gate), *_of_one_person(faces[first:], gate)]
+
+
+def _of_one_person(extracted: Sequence[Extracted], gate: Gate) -> Sequence[Extracted]:
+    """Refuse a whole set of samples where they show several people: nobody knows which of them is meant."""
+    usable = [(n, one.template.vector) for n, one in enumerate(extracted) if one.template is not None]
+    groups = gate.people([vector for _, vector in usable])
+    if len(groups) < 2:
+        return extracted
+    shown = [[usable[at][0] for at in group] for group in groups]
+    defect = Defect(
+        RetakeReason.SEVERAL_PEOPLE,
+        f"The samples show {len(groups)} people: {'; '.join(map(_numbers, shown))}. Send pictures of one "
+        "person only; if they are of one, take new ones.",
+        float(len(groups)),
+        1.0,
+    )
+    refused = {n for n, _ in usable}
+    return [
+        Extracted(None, replace(one.quality, score=0, defects=(defect,))) if n in refused else one
+        for n, one in enumerate(extracted)
+    ]
+
+
+def _numbers(positions: Iterable[int]) -> str:
+    numbers = [str(n + 1) for n in positions]
+    named = " and ".join(filter(None, (", ".join(numbers[:-1]), numbers[-1])))
+    return f"sample{'s' if len(numbers) > 1 else ''} {named}"
 
 
 def gated(extracted: Extracted, gate: Gate) -> Extracted:
     """Refuse a sample whose template no face gives: one that is near everybody's would be a master key."""
-    if extracted.template is None or gate(extracted.template.vector) is None:
+    if extracted.template is None or gate.refusal(extracted.template.vector) is None:
         return extracted
     return Extracted(None, Quality(0, extracted.quality.measures, (NOT_A_FACE,)))
 
@@ -57,19 +100,20 @@ def samples_of(capture: CaptureReceived) -> tuple[Sample, ...]:
 def conclude(capture: CaptureReceived, extracted: Sequence[Extracted]) -> ReferenceEnrolled | ProbeExtracted | Decided:
     """Turn the results of `samples_of` into the one fact that follows.
 
-    One usable sample is enough, of each set where two sets are compared; the others stay away. With none, the request
+    One usable sample is enough, of each set where two sets are compared; the others stay away, and their qualities
+    say why. With none, the request
     is decided here: refused, as an outcome, with the quality of every sample.
     """
     first, second = extracted[: len(capture.samples)], extracted[len(capture.samples) :]
     templates, against = _usable(first), _usable(second)
-    qualities = tuple(e.quality for e in extracted)
+    qualities, of_against = tuple(e.quality for e in first), tuple(e.quality for e in second)
     match capture.purpose:
         case _ if not templates or (isinstance(capture.purpose, Compare) and not against):
-            return Decided(capture.request, Refused(qualities), as_of=-1, gallery_count=-1)
+            return Decided(capture.request, Refused(qualities, of_against), as_of=-1, gallery_count=-1)
         case Enrol() as enrol:
             return ReferenceEnrolled(capture.request, enrol, templates, qualities)
         case question:
-            return ProbeExtracted(capture.request, question, templates, against)
+            return ProbeExtracted(capture.request, question, templates, against, qualities, of_against)
 
 
 def _usable(extracted: Sequence[Extracted]) -> tuple[Template, ...]:

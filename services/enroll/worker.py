@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.enroll.enrollment import Gate, conclude, gated, objection, samples_of
+from services.enroll.enrollment import Gate, conclude, examined, objection, samples_of
 from services.enroll.ledger import Ledger
 from services.enroll.pool import Extractor
 from services.enroll.quality import Extracted
@@ -176,7 +176,7 @@ class Worker:
         for jobs in self._jobs.values():
             for job in [job for job in jobs if job.finished]:
                 # Here, not where they were extracted: who breaks a decoder would hand out any template he likes.
-                extracted = [gated(future.result(), self._gate) for future in job.running]
+                extracted = examined(job.capture, [future.result() for future in job.running], self._gate)
                 jobs.remove(job)
                 self._outbox.append((job.record, entry(conclude(job.capture, extracted))))
                 metrics.EXTRACTION_SECONDS.observe(time.monotonic() - job.started)

@@ -1,15 +1,8 @@
 """How several pictures of one person become one: the only place that decides it, for references and probes alike."""
 
-from typing import Final
-
 import numpy as np
 
-from shared.calibration import Comparator, Prepared
-
-UNALIKE: Final = 20.0
-"""dB. Two pictures that score less are taken to show two people: 99 % of strangers do, by what a score is, and 0.8 % of
-the pairs of web photos of one person, who lose no more than what a second picture adds. Of two strangers sent as one
-encounter 45 % gave a reference that both verified with; so 0.4 % do (dlib, LFW's development half, 1,500 pairs)."""
+from shared.calibration import UNALIKE, Comparator, Prepared
 
 
 def fuse(templates: Prepared, comparator: Comparator) -> Prepared:
@@ -18,7 +11,9 @@ def fuse(templates: Prepared, comparator: Comparator) -> Prepared:
     It is their mean (`Comparator.fused`, chosen by measurement: docs/calibration.md). But that of *different* people is
     near each of them, and of several near everybody, though every template passed the gate: one encounter with pictures
     of ten strangers would be a master key. So where two of the templates are unalike, or their mean would not pass the
-    gate, the template nearest to the mean stands for all.
+    gate, the template nearest to the mean stands for all. (`enroll` refuses samples that show several people; before,
+    of two strangers sent as one encounter 45 % gave a reference that both verified with. With this, 0.4 % do: dlib,
+    LFW's development half, 1,500 pairs.)
     """
     rows = standing_for(templates, comparator)
     if len(rows) == 1:

@@ -5,7 +5,7 @@ is searched among all before it, and only then inserted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -194,7 +194,7 @@ class Matcher:
             case Verify() as question:
                 return self._verify(event, question)
             case Compare(threshold=threshold):
-                verified = self._verified(self._probe(event.templates), self._probe(event.against), threshold)
+                verified = self._verified(event, self._probe(event.against), threshold)
                 return self._decided(event, verified, None)
             case Identify() as question:
                 if not self.gallery.knows_gallery(question.gallery):
@@ -214,17 +214,18 @@ class Matcher:
         if not active:
             return self._decided(event, _nothing_active(question.person_id), ())
         references = standing_for(self.gallery.references_of(active), self.comparator)
-        verified = self._verified(self._probe(event.templates), references, question.threshold)
+        verified = self._verified(event, references, question.threshold)
         return self._decided(event, verified, (question.gallery,))
 
-    def _verified(self, probe: Prepared, references: Prepared, threshold: float | None) -> Verified:
+    def _verified(self, event: ProbeExtracted, references: Prepared, threshold: float | None) -> Verified:
         """Compare with the best of the references; several have as many chances, which the threshold allows for."""
-        s = float(self.comparator.similarity(probe, references).max())
+        s = float(self.comparator.similarity(self._probe(event.templates), references).max())
+        qualities = event.qualities, event.against_qualities
         wanted = self.policy.verification if threshold is None else threshold
         if s < self._limit(search_threshold(wanted, len(references))):
-            return Verified(False)
+            return Verified(False, None, False, *qualities)
         score = self.comparator.score(s)
-        return Verified(True, round(score.db, 2), bool(score.extrapolated))
+        return Verified(True, round(score.db, 2), bool(score.extrapolated), *qualities)
 
     def _identify_chosen(self, event: ProbeChosen) -> Decided | _Search:
         question = event.question
@@ -261,7 +262,8 @@ class Matcher:
 
     def _found(self, search: _Search, rows: Rows) -> Decided:
         found = self._candidates(search.probe, rows, search.limit, search.question.max_candidates, search.accepts)
-        return self._decided(search.event, found, (search.question.gallery,))
+        qualities = search.event.qualities if isinstance(search.event, ProbeExtracted) else ()
+        return self._decided(search.event, replace(found, qualities=qualities), (search.question.gallery,))
 
     # ---- both
 

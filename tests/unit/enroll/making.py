@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -96,8 +97,19 @@ def usable(number: int) -> Extracted:
     return Extracted(template(number), Quality(80))
 
 
-def open_gate(vector: Vector) -> str | None:
-    return None
+class PretendGate:
+    """Takes templates as faces unless told not to; two show one person where they have the first number in common."""
+
+    def __init__(self, refused: Callable[[Vector], str | None] = lambda _: None, *, tells_apart: bool = False) -> None:
+        self.refusal = refused
+        self._tells_apart = tells_apart
+
+    def people(self, vectors: Sequence[Vector]) -> list[list[int]]:
+        named = [float(vector[0]) if self._tells_apart else 0.0 for vector in vectors]
+        return [[n for n, name in enumerate(named) if name == person] for person in dict.fromkeys(named)]
+
+
+OPEN_GATE = PretendGate()
 
 
 REFUSED = Extracted(None, Quality(0, {}, (Defect(RetakeReason.NO_FACE, "No face."),)))

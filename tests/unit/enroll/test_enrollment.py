@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.enroll.enrollment import SAMPLES, conclude, gated, objection, samples_of
+from services.enroll.enrollment import SAMPLES, conclude, examined, gated, objection, samples_of
 from services.enroll.quality import Extracted
 from shared.biometrics import Quality, RetakeReason
 from shared.envelope import encode
@@ -19,12 +19,12 @@ from shared.events import (
     Refused,
     Verify,
 )
-from tests.unit.enroll.making import REFUSED, capture, enrol, open_gate, template, usable
+from tests.unit.enroll.making import OPEN_GATE, REFUSED, PretendGate, capture, enrol, template, usable
 
 
 def test_a_gated_sample_keeps_its_measures_and_loses_its_template_and_its_score() -> None:
     sample = Extracted(template(1), Quality(80, {"yaw": 0.1}))
-    refused = gated(sample, lambda vector: f"lies at {vector[0]}")
+    refused = gated(sample, PretendGate(lambda vector: f"lies at {vector[0]}"))
     assert (refused.template, refused.quality.score, refused.quality.measures) == (None, 0, {"yaw": 0.1})
     (defect,) = refused.quality.defects
     assert defect.reason is RetakeReason.NOT_A_FACE
@@ -33,8 +33,44 @@ def test_a_gated_sample_keeps_its_measures_and_loses_its_template_and_its_score(
 
 
 def test_the_gate_lets_faces_and_refusals_pass_as_they_are() -> None:
-    assert gated(usable(1), open_gate) == usable(1)
-    assert gated(REFUSED, lambda _: "never asked") == REFUSED
+    assert gated(usable(1), OPEN_GATE) == usable(1)
+    assert gated(REFUSED, PretendGate(lambda _: "never asked")) == REFUSED
+
+
+APART = PretendGate(tells_apart=True)
+
+
+def several(asked: CaptureReceived, *results: Extracted) -> list[str]:
+    """Say what is told of each sample that is refused for showing somebody else."""
+    return [
+        one.quality.defects[0].advice.split(". ")[0]
+        if [d.reason for d in one.quality.defects] == [RetakeReason.SEVERAL_PEOPLE]
+        else ""
+        for one in examined(asked, results, APART)
+    ]
+
+
+def test_samples_of_two_people_are_refused_and_named() -> None:
+    asked = capture("r", b"1", b"bad", b"2", b"1")
+    told = "The samples show 2 people: samples 1 and 4; sample 3"
+    assert several(asked, usable(1), REFUSED, usable(2), usable(1)) == [told, "", told, told]
+    found = examined(asked, [usable(1), REFUSED, usable(2), usable(1)], APART)
+    assert [(one.template, one.quality.score) for one in found] == [(None, 0)] * 4
+    assert found[1] == REFUSED, "what was wrong with it is still told"
+    assert isinstance(conclude(asked, found), Decided)
+
+
+@pytest.mark.parametrize("purpose", [Verify("main", "person"), Identify("main", 5)])
+def test_a_question_with_pictures_of_two_people_is_refused_too(purpose: Verify | Identify) -> None:
+    told = "The samples show 2 people: sample 1; sample 2"
+    assert several(capture("r", b"1", b"2", purpose=purpose), usable(1), usable(2)) == [told, told]
+
+
+def test_the_two_sets_of_a_comparison_may_show_two_people_and_each_set_but_one() -> None:
+    asked = capture("r", b"1", b"1", purpose=Compare(), against=(b"2", b"3"))
+    told = "The samples show 2 people: sample 1; sample 2"
+    assert several(asked, usable(1), usable(1), usable(2), usable(2)) == [""] * 4
+    assert several(asked, usable(1), usable(1), usable(2), usable(3)) == ["", "", told, told]
 
 
 QUESTIONS = [Verify("main", "person"), Identify("main", 5)]
@@ -51,13 +87,22 @@ def test_an_enrolment_keeps_the_usable_templates_and_every_quality() -> None:
 @pytest.mark.parametrize("purpose", QUESTIONS)
 def test_a_question_becomes_a_probe(purpose: Verify | Identify) -> None:
     event = conclude(capture("r", b"1", b"bad", purpose=purpose), [usable(1), REFUSED])
-    assert event == ProbeExtracted(event.request, purpose, (template(1),))
+    assert event == ProbeExtracted(
+        event.request, purpose, (template(1),), qualities=(usable(1).quality, REFUSED.quality)
+    )
 
 
 def test_a_comparison_carries_both_sets_apart() -> None:
     asked = capture("r", b"1", b"bad", purpose=Compare(), against=(b"2",))
     event = conclude(asked, [usable(1), REFUSED, usable(2)])
-    assert event == ProbeExtracted(asked.request, Compare(), (template(1),), (template(2),))
+    assert event == ProbeExtracted(
+        asked.request,
+        Compare(),
+        (template(1),),
+        (template(2),),
+        (usable(1).quality, REFUSED.quality),
+        (usable(2).quality,),
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,7 +113,7 @@ def test_a_comparison_carries_both_sets_apart() -> None:
 def test_a_comparison_needs_a_usable_sample_on_both_sides(results: tuple[Extracted, Extracted]) -> None:
     event = conclude(capture("r", b"1", purpose=Compare(), against=(b"2",)), results)
     assert isinstance(event, Decided)
-    assert event.outcome == Refused(tuple(r.quality for r in results))
+    assert event.outcome == Refused((results[0].quality,), (results[1].quality,))
 
 
 @pytest.mark.parametrize("purpose", [enrol("p"), *QUESTIONS])

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, 
 from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Group, Name, entry
-from tests.unit.enroll.making import PretendExtractor, capture, enrol, open_gate, template
+from tests.unit.enroll.making import OPEN_GATE, PretendExtractor, PretendGate, capture, enrol, template
 
 
 class ShakyLog(MemoryLog):
@@ -43,7 +44,7 @@ def extractor() -> PretendExtractor:
 
 @pytest.fixture
 def worker(log: ShakyLog, extractor: PretendExtractor) -> Worker:
-    return Worker(log, extractor, open_gate)
+    return Worker(log, extractor, OPEN_GATE)
 
 
 def send(log: ShakyLog, *captures: CaptureReceived, urgent: bool = False) -> None:
@@ -93,7 +94,7 @@ def test_a_template_that_no_face_gives_is_refused_whatever_the_worker_process_sa
     def gate(vector: Vector) -> str | None:
         return "is nearer to everybody than anybody" if np.array_equal(vector, template(7).vector) else None
 
-    worker = Worker(log, extractor, gate)
+    worker = Worker(log, extractor, PretendGate(gate))
     send(log, capture("r", b"7"))
     worker.run_once()
     extractor.answer(0)
@@ -104,6 +105,20 @@ def test_a_template_that_no_face_gives_is_refused_whatever_the_worker_process_sa
     assert isinstance(event.outcome, Refused)
     assert [d.reason for quality in event.outcome.qualities for d in quality.defects] == [RetakeReason.NOT_A_FACE]
     worker.close()
+
+
+def test_pictures_of_two_people_are_no_encounter(log: ShakyLog, extractor: PretendExtractor) -> None:
+    with closing(Worker(log, extractor, PretendGate(tells_apart=True))) as worker:
+        send(log, capture("r", b"7", b"8"))
+        worker.run_once()
+        extractor.answer(1)
+        extractor.answer(0)
+        assert worker.run_once() == 1
+    assert values(log, Name.GALLERY) == []
+    (event,) = events(log, Name.DECISIONS)
+    assert isinstance(event, Decided)
+    assert isinstance(event.outcome, Refused)
+    assert [q.defects[0].reason for q in event.outcome.qualities] == [RetakeReason.SEVERAL_PEOPLE] * 2
 
 
 def test_nothing_is_committed_before_its_outcome_is_on_the_log(
@@ -138,7 +153,7 @@ def test_a_crash_before_the_commit_repeats_the_same_bytes(log: ShakyLog) -> None
     send(log, capture("r", b"1", b"bad"))
     for crashes in (True, False):
         extractor = PretendExtractor()
-        worker = Worker(log, extractor, open_gate)
+        worker = Worker(log, extractor, OPEN_GATE)
         worker.run_once()
         extractor.answer(1)
         extractor.answer(0)
@@ -247,7 +262,7 @@ def test_captures_that_expired_unread_are_passed_over_told_and_counted(
     (partition,) = (p for p, span in log.spans(lane).items() if span.end)
     log.expire(lane, partition, 4)
     before = expired(lane)
-    worker = Worker(log, extractor, open_gate)
+    worker = Worker(log, extractor, OPEN_GATE)
 
     worker.run_once()
     worker.run_once()
@@ -274,7 +289,7 @@ def test_captures_that_expire_while_the_loop_waits_for_one_do_not_end_it(
 def test_a_gap_that_is_no_expiry_ends_the_loop(log: ShakyLog, extractor: PretendExtractor) -> None:
     log.mark(Group.ENROLL, Name.CAPTURES_BULK, {0: 100})
     with pytest.raises(LogGap):
-        Worker(log, extractor, open_gate).run_once()
+        Worker(log, extractor, OPEN_GATE).run_once()
 
 
 def test_the_loop_goes_on_when_the_log_comes_back(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.match.gallery import Gallery
 from services.match.matching import Matcher
 from services.match.policy import Policy
-from shared.biometrics import Vector
+from shared.biometrics import Defect, Quality, RetakeReason, Template, Vector
 from shared.calibration import Comparator, search_threshold
 from shared.envelope import encode
 from shared.events import (
@@ -26,6 +26,7 @@ from shared.events import (
     GalleryEvent,
     Identified,
     Identify,
+    Outcome,
     PersonRemoved,
     PersonsMerged,
     ProbeChosen,
@@ -464,3 +465,23 @@ def test_probes_answered_together_are_answered_as_one_at_a_time(asked: Sequence[
     people = enumerate(["ada", "bob", "eve"])
     fold(m, *(enrolled(n, name, [template(n % 2, 0.1 * n)], galleries=(f"g{n % 2}",)) for n, name in people))
     assert m.answer(asked) == [answer(m, one) for one in asked]
+
+
+def test_every_answer_carries_what_was_measured_on_each_sample_also_of_those_left_out() -> None:
+    m = matcher()
+    fold(m, enrolled(1, "ada", [template(1)]))
+    blurred = Quality(0, {}, (Defect(RetakeReason.BLURRED, "Hold still."),))
+    told = (Quality(80), blurred)
+
+    def asked(question: Verify | Compare | Identify, *against: Template) -> Outcome:
+        probe = ProbeExtracted(request(2), question, (template(1),), against, told, told[: len(against)])
+        return answer(m, probe).outcome
+
+    verified, compared = asked(Verify("ALL", "ada")), asked(Compare(), template(2))
+    assert isinstance(verified, Verified)
+    assert isinstance(compared, Verified)
+    assert (verified.match, verified.qualities, verified.against_qualities) == (True, told, ())
+    assert (compared.match, compared.qualities, compared.against_qualities) == (False, told, told[:1])
+    identified = asked(Identify("ALL", 10))
+    assert isinstance(identified, Identified)
+    assert identified.qualities == told

@@ -26,6 +26,7 @@ from shared.calibration import (
     search_threshold,
 )
 from shared.mixture import Mixture, draw, nearness, uniforms
+from tests.facts import comparator, vector
 
 DEFAULT = Path(__file__).parents[3] / "shared" / "models" / "dlib" / "calibration.json"
 FACES = Path(__file__).parents[4] / "shared" / "faces" / "dev-embeddings.npz"
@@ -345,3 +346,39 @@ def test_drawn_people_have_the_mixtures_means_and_variances() -> None:
     assert left.mean() == pytest.approx(0.2, abs=0.005)
     assert drawn[left].mean(axis=0) == pytest.approx([-1, 3], abs=0.02)
     assert drawn[~left].var(axis=0) == pytest.approx([0.04, 1], rel=0.02)
+
+
+def test_templates_are_sorted_by_whom_they_show() -> None:
+    plain = comparator()
+    ada, bob, eve = vector(1), vector(2), vector(3)
+    near = (ada + np.float32(0.2) * bob).astype(np.float32)
+    assert plain.people([]) == []
+    assert plain.people([ada]) == [[0]]
+    assert plain.people([ada, near]) == [[0, 1]]
+    assert plain.people([ada, bob]) == [[0], [1]]
+    assert plain.people([bob, ada, eve, near, bob]) == [[0, 4], [1, 3], [2]]
+
+
+def test_one_picture_that_is_unalike_one_other_by_chance_makes_no_second_person() -> None:
+    plain, ada = comparator(), vector(1)
+    aside = vector(2) - (vector(2) @ ada) * ada
+    aside /= np.linalg.norm(aside)
+    away = 0.4  # 0.64 is the distance at which two are unalike
+    left, right = ((ada + side * np.float32(away) * aside).astype(np.float32) for side in (-1, 1))
+    assert plain.people([left, right]) == [[0], [1]]
+    assert plain.people([left, ada, right]) == [[0, 1, 2]]
+
+
+def test_two_people_in_one_encounter_are_found_and_one_person_seldom_refused() -> None:
+    if not FACES.exists():
+        pytest.skip(f"{FACES} is missing: faces are no part of this project")
+    with np.load(FACES) as held:
+        templates, person = held["templates"][held["detected"]], held["person"][held["detected"]]
+    dice = np.random.default_rng(11)
+    strangers = [pair for pair in dice.integers(0, len(person), (1000, 2)) if person[pair[0]] != person[pair[1]]]
+    starts = np.flatnonzero(person[1:] == person[:-1])
+    genuine = [(n, n + 1) for n in dice.permutation(starts)[:1000]]
+    told_apart = np.mean([len(COMPARATOR.people(list(templates[list(pair)]))) == 2 for pair in strangers])
+    refused = np.mean([len(COMPARATOR.people(list(templates[list(pair)]))) == 2 for pair in genuine])
+    assert told_apart > 0.98
+    assert refused < 0.02
