@@ -5,8 +5,10 @@ The file named by `EYNI_SETTINGS` may hold the same names, one a line.
 
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -35,6 +37,20 @@ def _from_json(value: object) -> object:
         raise ValueError('is not JSON; give {"gallery": dB, ...}') from None
 
 
+def _at_home() -> Path:
+    try:
+        home = Path(os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        home = Path()
+    if not home.is_absolute():
+        raise NoDataFolder("EYNI_DATA: this user has no home folder to keep data in; name a folder (or give --data)")
+    return home / ".local" / "share" / "eyni"
+
+
+class NoDataFolder(ValueError):
+    """Nobody has said where data go, and there is no place for them by default."""
+
+
 GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
@@ -51,8 +67,9 @@ class Settings(BaseSettings):
 
     # ---- where things are
     data: Path = Field(
-        default_factory=lambda: Path.home() / ".local" / "share" / "eyni",
-        description="Folder for the embedded log, the registry, snapshots and development keys.",
+        default_factory=_at_home,
+        description="Folder for the embedded log, the registry, snapshots and development keys; ~/.local/share/eyni if "
+        "it is not given.",
     )
     log: str = Field(default="", description="Log address; empty: file:// in the data folder.")
     kafka_security_protocol: str = Field(
@@ -335,11 +352,13 @@ class Settings(BaseSettings):
     @property
     def registry_url(self) -> str:
         """The registry's URL, with the default filled in."""
-        return self.registry or f"sqlite:///{self.data.absolute() / 'registry.sqlite'}"
+        # Quoted: a folder may be called `q?a=b` or `100%41`.
+        return self.registry or f"sqlite:///{quote(bytes(self.data.absolute() / 'registry.sqlite'))}"
 
     def shown(self) -> dict[str, str]:
         """Every setting that is not as by default, without what is secret: for a service's first line."""
         secret = {"registry", "kafka_sasl_password"}
         fields = type(self).model_fields
-        changed = {k: v for k, v in self.model_dump().items() if v != fields[k].get_default(call_default_factory=True)}
+        # What was not given is not asked for its default: that of the data folder needs a home.
+        changed = {k: v for k, v in self.model_dump(include=self.model_fields_set).items() if v != fields[k].default}
         return {k: "***" if k in secret else str(v) for k, v in changed.items()}

@@ -165,6 +165,71 @@ def test_the_check_for_unsafe_loaders_can_fail(code: str, tmp_path: Path, monkey
     assert len(list(unsafe(tmp_path / "bad.py"))) == 1
 
 
+MAKERS = {
+    "copy2", "copyfile", "copytree", "create_engine", "makedirs", "mkdir", "mkdtemp", "mkfifo", "mkstemp",
+    "move", "savez", "tofile", "touch", "write_bytes", "write_text", "NamedTemporaryFile", "TemporaryDirectory",
+    "TemporaryFile",
+}  # fmt: skip
+"""What makes a file or a folder, by name of the function or method."""
+
+MAKE_THEMSELVES = {
+    ("shared/log/database.py", "connect"): "SQLite, on a file that shared.files has made",
+    ("services/api/tables.py", "create_engine"): "PostgreSQL, and SQLite on a file that shared.files has made",
+    ("services/eyni/placing.py", "TemporaryFile"): "0600 and without a name",
+    ("services/eyni/placing.py", "mkdtemp"): "0700, says its documentation",
+    ("services/eyni/demo.py", "TemporaryDirectory"): "0700, says its documentation",
+}
+
+
+def made(path: Path) -> Iterator[str]:
+    """Each call that could make a file or a folder: what, and in which line."""
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        words = [*node.args, *(word.value for word in node.keywords)]
+        texts = {word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+        module = node.func.value if isinstance(node.func, ast.Attribute) else None
+        ours = isinstance(module, ast.Name) and module.id == "files"
+        if ours:
+            continue
+        opens = name == "open" and any(re.fullmatch("[rwaxbt+]{1,4}", t) and set(t) & set("wax+") for t in texts)
+        creates = name == "open" and "O_CREAT" in ast.unparse(node)
+        connects = name == "connect" and isinstance(module, ast.Name) and module.id == "sqlite3"
+        if opens or creates or connects or name in MAKERS:
+            yield f"{name}:{node.lineno}"
+
+
+def test_files_and_folders_are_made_for_their_owner_only_by_one_file() -> None:
+    found = {
+        f"{name_of(path)}:{call}"
+        for path in SOURCES
+        if name_of(path) != "shared/files.py"
+        for call in made(path)
+        if (name_of(path), call.partition(":")[0]) not in MAKE_THEMSELVES
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open(p, 'w')",
+        "p.open('ab')",
+        "p.open(mode='r+')",
+        "os.open(p, os.O_CREAT | os.O_WRONLY)",
+        "p.write_text('')",
+        "p.parent.mkdir(parents=True)",
+        "sqlite3.connect(p)",
+        "shutil.copyfile(a, b)",
+        "tempfile.mkdtemp()",
+    ],
+)
+def test_the_check_for_files_of_another_mode_can_fail(code: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text(code)
+    assert len(list(made(tmp_path / "bad.py"))) == 1
+
+
 def test_no_log_line_has_a_field_for_biometrics_or_secrets() -> None:
     levels = {"debug", "info", "warning", "error", "exception", "critical"}
     found = [

@@ -3,10 +3,12 @@
 Every text column sorts by code point (PostgreSQL: collation "C"), so that both databases, and Python, agree on order.
 """
 
+import os
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from sqlalchemy import (
     URL,
@@ -35,6 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, OperationalError
+
+from shared import files
 
 SCHEMA: Final = 1
 """Version of the tables below. Raise it with every change of them."""
@@ -238,7 +242,12 @@ def _engine(address: str) -> Engine:
         raise RegistryMisfit("EYNI_REGISTRY is no SQLAlchemy URL; see `eyni api --help`") from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
-            return _sqlite(url, Path(url.database))
+            if "?" in address:
+                # It would be another file than the one that was meant.
+                raise RegistryMisfit("EYNI_REGISTRY: write ? as %3F and % as %25 where an SQLite file's name has them")
+            # Not as SQLAlchemy has unquoted it: a file's name is bytes, which need not be UTF-8.
+            file = Path(os.fsdecode(unquote_to_bytes(address.partition("://")[2].removeprefix("/"))))
+            return _sqlite(url.set(database=str(file)), file)
         case "postgresql":
             # Ten connections stay open; bursts (FastAPI runs up to 40 calls at once) may open more.
             return create_engine(
@@ -257,15 +266,16 @@ def _engine(address: str) -> Engine:
 
 
 def _sqlite(url: URL, file: Path) -> Engine:
-    file.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.database(file.absolute())
     engine = create_engine(url, hide_parameters=True, pool_size=10, max_overflow=40)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
         cursor = connection.cursor()
-        # WAL: readers never wait for the writer. FULL: a commit survives power loss.
-        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL"):
+        # WAL: readers never wait for the writer. FULL: a commit survives power loss. What is deleted is overwritten: it
+        # was somebody's name.
+        for pragma in (f"busy_timeout={_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

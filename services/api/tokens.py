@@ -19,6 +19,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey
 from joserfc.jws import JWSRegistry, serialize_compact
 
+from shared import files
+
 SCOPES: Final = (
     "abis.encounter.read",
     "abis.encounter.write",
@@ -171,11 +173,11 @@ def development_jwks(data: Path) -> Path:
     folder = data / "keys"
     private, public = folder / "token.jwk", folder / "tokens.jwks"
     if not private.exists():
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.folder(folder)
         key = ECKey.generate_key("P-256", {"kid": uuid4().hex, "use": "sig", "alg": "ES256"})
         draft = folder / f".{uuid4().hex}"
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(key.as_dict(private=True), file)
+        with files.opened(draft, "xb") as file:
+            file.write(json.dumps(key.as_dict(private=True)).encode())
             file.flush()
             os.fsync(file.fileno())
         # Two processes may be here at once: the first link wins, and both read what it made.
@@ -188,9 +190,7 @@ def development_jwks(data: Path) -> Path:
     key = ECKey.import_key(json.loads(private.read_text()))
     wanted = json.dumps({"keys": [key.as_dict(private=False)]})
     if not public.exists() or public.read_text() != wanted:
-        draft = folder / f".{uuid4().hex}"
-        draft.write_text(wanted)
-        draft.replace(public)
+        files.write(public, wanted.encode())
     return public
 
 

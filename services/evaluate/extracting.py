@@ -16,6 +16,7 @@ from services.enroll import bootstrap
 from services.enroll.pool import Pool
 from services.enroll.quality import Extracted, Limits
 from services.evaluate.labelled import Picture
+from shared import files
 from shared.biometrics import STRICT, RetakeReason, Template
 from shared.model import Model
 from shared.settings import Settings
@@ -211,11 +212,9 @@ class Journal:
         """Open or make it. Raises OSError."""
         self.path = path
         self.done: dict[str, Extracted] = {}
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        self._file = os.fdopen(os.open(path, flags, 0o600), "ab")
+        files.folder(path.parent)
+        self._file = os.fdopen(files.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW), "ab")
         try:
-            os.fchmod(self._file.fileno(), 0o600)
             self._read()
         except BaseException:
             self._file.close()

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from services.eyni import commands_models
 from services.eyni.common import Code, explained, forgive, load
 from services.eyni.options import Bearer, Data, Gallery, Json, Log, Picture, Port, Threshold, Url
+from shared.process import harden
 
 if TYPE_CHECKING:
     from services.eyni.client import Client
@@ -331,6 +332,7 @@ def _interrupt(number: int, _: object) -> None:
 
 def main() -> None:
     """Run the command that was asked for."""
+    harden()
     # SIGTERM like Ctrl-C: what a command has begun (a temporary folder, child processes) it cleans up.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)

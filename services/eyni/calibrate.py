@@ -17,7 +17,8 @@ from services.evaluate.software import versions
 from services.eyni.common import Failed
 from services.eyni.console import Console, out
 from services.eyni.extraction import Extraction
-from services.eyni.placing import put, require_place, workshop, write
+from services.eyni.placing import put, require_place, workshop
+from shared import files
 from shared.biometrics import Vector
 from shared.calibrating import CannotCalibrate, fit, require_enough
 from shared.calibration import Calibration, Comparator
@@ -143,17 +144,17 @@ def _kept(calibration: Calibration, model: Model, data: Path, output: Path | Non
     # What no service would read must not be written.
     Calibration.parse(content, model=model.id, dimension=model.manifest.dimension)
     if output is not None:
-        write(output, content)
+        files.write(output, content)
         return output
     target = user_models(data) / model.name
     if (target / MANIFEST).is_file():
-        write(target / CALIBRATION, content)
+        files.write(target / CALIBRATION, content)
     else:
         with workshop(data) as place:
             staged = place / "staged"
-            staged.mkdir()
-            write(staged / MANIFEST, (model.folder / MANIFEST).read_bytes())
-            write(staged / CALIBRATION, content)
+            files.folder(staged)
+            files.write(staged / MANIFEST, (model.folder / MANIFEST).read_bytes())
+            files.write(staged / CALIBRATION, content)
             put(staged, model.name, data, place)
     return target / CALIBRATION
 

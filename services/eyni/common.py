@@ -56,13 +56,16 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     from pydantic import ValidationError
 
     from services.eyni.console import complain
-    from shared.settings import Settings
+    from shared import files
+    from shared.settings import NoDataFolder, Settings
 
     for line in misspelt(os.environ, Settings.model_fields):
         complain(line)
     given = {"data": data, "log": log, "api_port": port}
     try:
-        return Settings.model_validate({k: v for k, v in given.items() if v is not None})
+        settings = Settings.model_validate({k: v for k, v in given.items() if v is not None})
+    except NoDataFolder as error:
+        raise typer.BadParameter(str(error), param_hint="settings") from None
     except ValidationError as error:
         lines: list[str] = []
         for problem in error.errors(include_url=False):
@@ -71,6 +74,9 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
             value = f" (it is {str(problem['input'])[:40]!r})" if problem["type"] in _OF_NUMBERS else ""
             lines.append(f"{where}{': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{value}")
         raise typer.BadParameter("; ".join(lines), param_hint="settings") from None
+    for line in files.narrow(settings.data):
+        complain(line)
+    return settings
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> list[str]:

@@ -23,6 +23,7 @@ from services.eyni.run import SUPERVISOR, own_command, own_environment
 from services.eyni.status import reports
 from services.eyni.token import duration, token
 from services.eyni.up import base_url, free_port
+from shared import files
 from shared.calibration import Calibration
 from shared.log import Log
 from shared.log.address import open_log
@@ -96,7 +97,7 @@ def _running(settings: Settings) -> Generator[subprocess.Popen[bytes], None, Non
         "EYNI_LOG_LEVEL": "warning",
         SUPERVISOR: str(os.getpid()),
     }
-    with (settings.data / "up.log").open("wb") as output:
+    with files.opened(settings.data / "up.log", "wb") as output:
         process = subprocess.Popen(own_command("up"), env=environment, stderr=output, start_new_session=True)
     try:
         yield process

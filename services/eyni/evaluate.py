@@ -26,8 +26,9 @@ from services.eyni.calibrate import tell_problems
 from services.eyni.common import Code, Failed
 from services.eyni.console import Console, Table, out
 from services.eyni.extraction import Extraction
-from services.eyni.placing import require_place, write
+from services.eyni.placing import require_place
 from services.match.bootstrap import policy
+from shared import files
 from shared.calibration import Comparator
 from shared.model import ModelRefused, find, name_in_use
 from shared.settings import Settings
@@ -94,8 +95,8 @@ def evaluate(
         from services.evaluate.html.page import page
 
         # Faces and names: for nobody else to read until its owner says so.
-        write(output / JSON, report.dump().encode(), 0o600)
-        write(output / HTML, page(report, pictures).encode(), 0o600)
+        files.write(output / JSON, report.dump().encode())
+        files.write(output / HTML, page(report, pictures).encode())
     if as_json:
         out({"html": str(output / HTML), "json": str(output / JSON), "models": _figures(report)})
     else:

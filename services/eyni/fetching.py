@@ -9,6 +9,7 @@ from typing import Final
 import httpx
 
 from services.eyni.common import Failed, NotAvailable
+from shared import files
 
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes are there, and how many there will be, if the server says so."""
@@ -23,7 +24,7 @@ def download(address: str, to: Path, *, sha256: str, limit: int, progress: Progr
     Redirects are followed, to any host: what arrives is judged by its digest, not by where it came from.
     """
     found = hashlib.sha256()
-    with to.open("xb") as file:
+    with files.opened(to, "xb") as file:
         try:
             for block in _blocks(address, limit, progress):
                 found.update(block)

@@ -4,9 +4,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from shared import files
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.done: dict[str, Result] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.folder(path.parent)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in text.splitlines():
             try:
@@ -54,9 +55,9 @@ class Journal:
             except ValidationError:
                 continue
             self.done[result.file] = result
-        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._file = files.opened(path, "ab")
         if text and not text.endswith("\n"):
-            self._file.write("\n")
+            self._file.write(b"\n")
 
     def knows(self, file: str, stamp: str) -> bool:
         result = self.done.get(file)
@@ -64,7 +65,7 @@ class Journal:
 
     def add(self, result: Result) -> None:
         self.done[result.file] = result
-        self._file.write(json.dumps(result.line(), separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(result.line(), separators=(",", ":")).encode() + b"\n")
         self._file.flush()
 
     def close(self) -> None:

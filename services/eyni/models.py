@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from services.eyni.common import Code, Failed, opened
 from services.eyni.console import Console, Table, out
-from services.eyni.placing import write
+from shared import files
 from shared.calibration import Calibration, Comparator
 from shared.gallery_log import WrongModel, require_model
 from shared.log.address import folder_of
@@ -168,13 +168,13 @@ def _checked(name: str, settings: Settings, checks: list[str], named: bool, cons
     """Write down what was checked; False where there is nothing to check. Raises ModelRefused."""
     model = find(name, settings.data)
     checks.append(f"manifest: {printable(model.manifest.title)}; id {model.id}")
-    files = model.manifest.files
-    here = [part for part in files if (model.folder / part.file).is_file()]
-    if files and not here and not named and all(part.address for part in files):
+    parts = model.manifest.files
+    here = [part for part in parts if (model.folder / part.file).is_file()]
+    if parts and not here and not named and all(part.address for part in parts):
         checks.append(f"`eyni models add {name}` fetches it")
         return False
     model.check_files()
-    checks.append(f"digests: {', '.join(part.file for part in files) or 'those of face_recognition_models'}")
+    checks.append(f"digests: {', '.join(part.file for part in parts) or 'those of face_recognition_models'}")
     rehearse(model, settings, console)
     checks.append(f"landmarks, networks and a rehearsal: a template of {model.manifest.dimension} numbers")
     if model.is_calibrated:
@@ -202,7 +202,7 @@ def use(name: str, settings: Settings, say: Callable[[str], None] = lambda line:
     _ = model.calibration
     rehearse(model, settings, Console(stderr=True))
     require_own_gallery(model, settings)
-    write(user_models(settings.data) / IN_USE, f"{name}\n".encode())
+    files.write(user_models(settings.data) / IN_USE, f"{name}\n".encode())
     say(f"{name} ({model.id}) is in use in {settings.data}.")
     if settings.model and settings.model != name:
         say(f"EYNI_MODEL says {settings.model}, and goes before it.")

@@ -15,6 +15,7 @@ from services.eyni.common import Failed
 from services.eyni.console import Console
 from services.eyni.models import rehearse
 from services.eyni.placing import put, workshop
+from shared import files
 from shared.model import (
     BUILT_IN,
     CALIBRATION,
@@ -100,7 +101,7 @@ def _source(what: str, data: Path) -> Path:
 
 def _collect(source: Path, staged: Path, console: Console) -> None:
     """Put together what a model's folder has, and nothing else; fetch what is missing and has an address."""
-    staged.mkdir()
+    files.folder(staged)
     _copy(source, MANIFEST, staged)
     for part in load_model(staged).manifest.files:
         if os.path.lexists(source / part.file):
@@ -126,7 +127,7 @@ def _copy(source: Path, name: str, to: Path) -> None:
 
 def _keep(file: IO[bytes], path: Path, limit: int) -> None:
     count = 0
-    with path.open("xb") as kept:
+    with files.opened(path, "xb") as kept:
         while block := file.read(_BLOCK):
             count += len(block)
             if count > limit:
@@ -150,7 +151,7 @@ _DAMAGED: Final = (
 
 def _unpack(archive: Path, to: Path) -> None:
     """Take a model's files out of a .zip that has nothing else. Raises ModelRefused."""
-    to.mkdir()
+    files.folder(to)
     try:
         with zipfile.ZipFile(archive) as opened:
             if (count := len(opened.infolist())) > _ENTRIES:

@@ -1,4 +1,4 @@
-"""Puts files and models' folders in place: whole, or not at all, whatever breaks it off."""
+"""Puts models' folders in place: whole, or not at all, whatever breaks it off."""
 
 import errno
 import fcntl
@@ -11,26 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from services.eyni.common import Failed
+from shared import files
 from shared.model import user_models
 
 _WORKSHOP: Final = "adding-"
 _OLD: Final = "old"
-
-
-def write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Put a file in place whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
 
 
 def require_place(path: Path, what: str) -> None:
@@ -38,7 +23,7 @@ def require_place(path: Path, what: str) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.folder(path.parent)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         where = f"{path}: no {what} can be written there ({error.strerror})"
@@ -48,8 +33,7 @@ def require_place(path: Path, what: str) -> None:
 @contextmanager
 def workshop(data: Path) -> Generator[Path]:
     """Give a folder beside the models to build in, to one process at a time; it is gone afterwards."""
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "models.lock").open("a") as lock:
+    with files.opened(files.folder(data) / "models.lock", "ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,8 +54,8 @@ def put(staged: Path, name: str, data: Path, place: Path) -> Path:
     it comes back, now or (after a kill) when the next command opens a workshop.
     """
     target, old = user_models(data) / name, place / _OLD
-    target.parent.mkdir(parents=True, exist_ok=True)
-    old.mkdir()
+    files.folder(target.parent)
+    files.folder(old)
     if target.exists():
         target.rename(old / name)
     staged.rename(target)

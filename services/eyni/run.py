@@ -12,6 +12,7 @@ import typer
 
 from services.eyni.common import Code, stop_on_signals
 from shared.logs import configure, logger
+from shared.process import warning_of_root
 from shared.settings import Settings
 
 SUPERVISOR = "EYNI_SUPERVISOR"
@@ -33,6 +34,8 @@ def run(service: ServiceName, settings: Settings) -> None:
     log.info("starting", pid=os.getpid(), log=settings.log_address, settings=changed)
     if settings.log_address.startswith("memory:"):
         log.warning("memory: is seen by this process only, and gone with it")
+    if SUPERVISOR not in os.environ and (warning := warning_of_root()):  # `eyni up` says it itself, once
+        log.warning(warning)
     try:
         _service(service)(settings, stop)
     except Exception as error:

@@ -15,7 +15,9 @@ import typer
 
 from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
+from shared import files
 from shared.heartbeat import instance_of
+from shared.process import warning_of_root
 from shared.settings import Settings
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0
@@ -105,15 +107,14 @@ class Supervisor:
 @contextmanager
 def only_one(folder: Path) -> Generator[None, None, None]:
     """Hold a data folder's lock; raises Failed where another `eyni up` does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "up.lock").open("a+", encoding="ascii") as lock:
+    with files.opened(files.folder(folder) / "up.lock", "a+b") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise Failed(f"`eyni up` runs already on {folder} (process {lock.read().strip()})") from None
+            raise Failed(f"`eyni up` runs already on {folder} (process {lock.read().decode().strip()})") from None
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(b"%d" % os.getpid())
         lock.flush()
         yield
 
@@ -144,6 +145,8 @@ def up(settings: Settings, say: Say) -> None:
     stop = stop_on_signals()
     end_with_supervisor(stop)
     with only_one(settings.data):
+        if warning := warning_of_root():
+            say(warning)
         say(f"Starting enroll, match and api on {address}")
         started = time.monotonic()
 

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from services.match.gallery import ENCOUNTER, Gallery, GalleryView, packed
+from shared import files
 from shared.biometrics import STRICT
 from shared.calibration import Comparator, Prepared
 
@@ -94,11 +95,11 @@ class Snapshots:
         final = self.folder / f"{view.position:020d}"
         if final.exists():
             return final
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files.folder(self.folder)
         scratch = self.folder / f"{final.name}{_TMP}"
         shutil.rmtree(scratch, ignore_errors=True)
         try:
-            scratch.mkdir(mode=0o700)
+            files.folder(scratch)
             # Before the rows are read for the files: one copy of them at a time is enough.
             state = view.digest()
             references = view.references()
@@ -216,7 +217,7 @@ def _read_verified(path: Path, size: int, digest: str) -> bytes:
 
 
 def _write_durably(path: Path, content: bytes | memoryview) -> None:
-    with open(path, "xb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+    with files.opened(path, "xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -1,8 +1,9 @@
 """Choose the log by its address."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
 from shared.log import Log
 
@@ -34,8 +35,11 @@ def open_log(address: str, kafka_security: Mapping[str, str] | None = None) -> L
 
 
 def folder_of(address: str) -> Path | None:
-    """Return the folder of a `file:` address, or None."""
+    """Return the folder of a `file:` address, or None. Raises ValueError for one that is cut short by its own name."""
     parts = urlsplit(address)
     if parts.scheme != "file" or parts.netloc or not parts.path:
         return None
-    return Path(unquote(parts.path))
+    if parts.query or parts.fragment or "?" in address or "#" in address:
+        # It would be another folder than the one that was meant.
+        raise ValueError(f"EYNI_LOG: {address!r}: write ? as %3F, # as %23 and % as %25 where a folder's name has them")
+    return Path(os.fsdecode(unquote_to_bytes(parts.path)))

@@ -1,6 +1,5 @@
 """One SQLite file for several threads and processes: connections, waiting, and what each error means."""
 
-import contextlib
 import math
 import os
 import sqlite3
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from shared import files
 from shared.log import LogMisfit, LogUnavailable
 from shared.logs import logger
 
@@ -133,12 +133,7 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         folder = self._path.parent
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives its other files the mode of this one. Never open a file that is there: to close it would free
-            # the locks of this process's other connections (POSIX), and the next process to end would take the WAL for
-            # nobody's and delete it under them (SQLite, how to corrupt 2.2).
-            with contextlib.suppress(FileExistsError):
-                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            files.database(self._path)
         except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise LogMisfit(f"the log wants a folder at {folder} with a file {self._path.name} in it; "
                             f"{error.filename} is in its way") from error  # fmt: skip

@@ -6,6 +6,8 @@ import weakref
 from pathlib import Path
 from typing import Final
 
+from shared import files
+
 
 class Locks:
     """Exclusive locks by name, each an `flock` on a file of its own.
@@ -24,8 +26,7 @@ class Locks:
         """Try to hold the lock; say whether it is held now. Raises OSError where the folder cannot be written to."""
         if name in self._held:
             return True
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(self._folder / name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        file = files.descriptor(files.folder(self._folder) / name, os.O_RDWR)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
