@@ -12,7 +12,7 @@ _STAYING: Final = frozenset("LMNPS")
 punctuation, symbols. The others are controls, what directs a line (bidi, line ends), blanks of odd width, and what has
 no meaning yet or a private one."""
 
-_INVISIBLE: Final = frozenset(
+INVISIBLE: Final = frozenset(
     chr(code)
     for codes in (
         (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0),
@@ -46,7 +46,7 @@ def printable(text: str, limit: int | None = None) -> str:
     for letter in looked_at:
         category = unicodedata.category(letter)
         marks = marks + 1 if category[0] == "M" else 0
-        stays = letter == " " or (category[0] in _STAYING and letter not in _INVISIBLE and marks <= _MARKS)
+        stays = letter == " " or (category[0] in _STAYING and letter not in INVISIBLE and marks <= _MARKS)
         parts.append(letter if stays else _escaped(letter))
     if limit is None or sum(map(len, parts)) <= limit:
         return "".join(parts)

@@ -1,21 +1,26 @@
 """The HTTP application: OSIA's 22 operations, health and metrics, and our own OpenAPI document."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from services.api import health, routes_crud, routes_gallery, routes_search
 from services.api.answers import refused
 from services.api.desk import Desk
+from services.api.door import Door
 from services.api.errors import Code, Refusal
 from services.api.requests import Requests
 from services.api.routing import respond
 from services.api.tokens import Verifier
 
 OSIA = "1.6.0"
+
+_ROUTERS: Final = (routes_crud.router, routes_search.router, routes_gallery.router, health.router)
+_DOCUMENT: Final = "/openapi.json"
 
 
 def create_app(desk: Desk, verifier: Verifier) -> FastAPI:
@@ -26,7 +31,7 @@ def create_app(desk: Desk, verifier: Verifier) -> FastAPI:
         description="OSIA ABIS 1.6.0 for faces. services/api/osia.md lists where it differs, and why.",
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url=_DOCUMENT,
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
@@ -34,23 +39,26 @@ def create_app(desk: Desk, verifier: Verifier) -> FastAPI:
     app.state.verifier = verifier
     app.state.body_limit = desk.settings.body_limit
     app.state.requests = Requests(desk.registry, desk.egress, desk.settings)
-    for router in (routes_crud.router, routes_search.router, routes_gallery.router, health.router):
+    for router in _ROUTERS:
         app.include_router(router)
-    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(HTTPException, _malformed)
+    app.add_middleware(Door, methods=methods_of)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
-def _no_route(_: Request, error: Exception) -> Response:
-    """Answer what the router itself refuses: no such path, no such method."""
+def methods_of(path: str) -> frozenset[str]:
+    """Return the methods that some operation has on a decoded path; none where no operation has the path."""
+    if path == _DOCUMENT:
+        return frozenset({"GET"})
+    routes = (route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
+    return frozenset(method for route in routes if route.path_regex.match(path) for method in route.methods)
+
+
+def _malformed(_: Request, error: Exception) -> Response:
+    """Answer what the framework itself refuses; paths and methods that are not there were refused at the door."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        refusal = Refusal(Code.NO_SUCH_METHOD, "this path has no such method; see /openapi.json", error.headers)
-    elif error.status_code == 404:
-        refusal = Refusal(Code.NO_SUCH_PATH, "no operation has this path; see /openapi.json. An id has no slash")
-    else:
-        refusal = Refusal(Code.WRONG_SHAPE, "the request is malformed")
-    return respond(refused(refusal))
+    return respond(refused(Refusal(Code.WRONG_SHAPE, "the request is malformed")))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

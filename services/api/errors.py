@@ -3,9 +3,9 @@
 A code is the HTTP status and two digits. The text never repeats a picture or more than a few letters of what was sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from shared.text import printable
 
@@ -90,24 +90,3 @@ class Refusal(Exception):
 def shown(text: object) -> str:
     """Return what may be repeated of something sent: short, printable, in quotes."""
     return f"'{printable(str(text), _SHOWN)}'"
-
-
-def from_validation(problems: Sequence[Mapping[str, Any]]) -> Refusal:
-    """Turn pydantic's list of problems into one refusal; the values that were sent stay out."""
-    lines = [_problem(p) for p in problems[:3]]
-    more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-    return Refusal(Code.WRONG_SHAPE, "; ".join(lines) + more)
-
-
-def _problem(problem: Mapping[str, Any]) -> str:
-    place, *rest = problem["loc"] or ("body",)
-    where = ".".join(str(part) if isinstance(part, int) else shown(part).strip("'") for part in rest)
-    kind = "body" if place == "body" else f"{place} parameter"
-    said = {
-        "missing": "is missing",
-        "extra_forbidden": "is not a field of this object; leave it out",
-    }.get(problem["type"], problem["msg"])
-    # pydantic names the pattern; people want the rule.
-    if problem["type"] == "string_pattern_mismatch":
-        said = "must have no control character and no slash"
-    return f"{kind} {where}: {said}" if where else f"{kind}: {said}"

@@ -7,7 +7,7 @@ from fastapi import Depends, Path, Query, Request
 
 from services.api.desk import Desk
 from services.api.requests import Call, Requests
-from shared.events import Id
+from services.api.schemas import Id
 
 PersonId = Annotated[Id, Path(description="the id of the person")]
 EncounterId = Annotated[Id, Path(description="the id of the encounter")]

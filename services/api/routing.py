@@ -18,8 +18,9 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from services.api.answers import Answer, refused
-from services.api.errors import Code, Refusal, from_validation, shown
+from services.api.errors import Code, Refusal, shown
 from services.api.limits import BODY_SECONDS, read_body, require_json
+from services.api.problems import from_validation
 from services.api.schemas import Error, TaskId
 from services.api.tables import RegistryUnavailable
 from services.api.tokens import BadToken, Verifier
@@ -112,14 +113,13 @@ class Route(APIRoute):
 
 
 def _check_utf8(request: Request) -> None:
-    """Refuse bytes that are no text: each would be read as U+FFFD, so that two ids would be one person."""
-    for where, sent in (("path", request.scope.get("raw_path") or b""), ("query", request.scope["query_string"])):
-        try:
-            unquote_to_bytes(sent).decode()
-        except UnicodeDecodeError:
-            raise Refusal(
-                Code.WRONG_SHAPE, f"{where}: percent-encodes bytes that are no UTF-8; encode its text as UTF-8 first"
-            ) from None
+    """Refuse bytes that are no text in the query (the door did so for the path): each would be read as U+FFFD."""
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        raise Refusal(
+            Code.WRONG_SHAPE, "query: percent-encodes bytes that are no UTF-8; encode its text as UTF-8 first"
+        ) from None
 
 
 def _query_params(dependant: Any) -> list[Any]:
@@ -176,7 +176,7 @@ async def _answered(request: Request, operate: Callable[[], Awaitable[Response]]
     except Refusal as refusal:
         return respond(refused(refusal))
     except RequestValidationError as error:
-        return respond(refused(from_validation(error.errors())))
+        return respond(refused(from_validation(error.errors(), error.body)))
     except RegistryUnavailable:
         metrics.LOG_ERRORS.labels("registry").inc()
         return respond(refused(Refusal(Code.NOT_READY, "the registry does not answer now; send again")))

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Wi
 from pydantic.json_schema import SkipJsonSchema
 from typing_extensions import TypeAliasType
 
-from shared.events import Id
+from shared.ids import LENGTH, objection_to_id
 
 T = TypeVar("T")
 Maybe: TypeAlias = T | SkipJsonSchema[None]
@@ -23,6 +23,20 @@ SAMPLES: Final = 20
 
 GALLERIES: Final = 100
 """Most galleries of one encounter."""
+
+
+def _id(text: str) -> str:
+    if (wrong := objection_to_id(text)) is not None:
+        raise ValueError(wrong)
+    return text
+
+
+Id = Annotated[
+    str,
+    AfterValidator(_id),
+    Field(json_schema_extra={"minLength": 1, "maxLength": LENGTH, "pattern": r"^[^\x00-\x1f\x7f-\x9f/\\]+$"}),
+]
+"""An id as it may be sent, in a path or in a body: `shared.ids` has the rule, of which OpenAPI can say a part."""
 
 
 def base64_bytes(text: str) -> bytes:
@@ -140,7 +154,7 @@ class BiometricData(_Model):
     biometricType: BiometricType
     biometricSubType: Maybe[BiometricSubType] = None
     instance: Maybe[str] = None
-    encounterId: Maybe[str] = None
+    encounterId: Maybe[Id] = None
     image: Annotated[Maybe[str], Field(repr=False)] = None
     imageRef: Maybe[Uri] = None
     captureDate: Maybe[Timestamp] = None

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from services.enroll.quality import NOT_A_FACE, Extracted
 from shared.biometrics import ALL_GALLERIES, Defect, Quality, RetakeReason, Template, Vector
 from shared.events import CaptureReceived, Compare, Decided, Enrol, ProbeExtracted, ReferenceEnrolled, Refused, Sample
+from shared.ids import objection_to_id
 
 SAMPLES: Final = 20
 """Most pictures in one set, as at the api: each costs an extraction; a visit takes one to a few."""
@@ -26,10 +27,19 @@ def objection(capture: CaptureReceived) -> str | None:
         return "samples is empty: nothing to extract"
     if (most := max(len(capture.samples), len(capture.against))) > SAMPLES:
         return f"{most} samples; at most {SAMPLES} are taken"
-    return _objection_to(capture.purpose.galleries) if isinstance(capture.purpose, Enrol) else None
+    return _objection_to(capture.purpose) if isinstance(capture.purpose, Enrol) else None
 
 
-def _objection_to(galleries: tuple[str, ...]) -> str | None:
+def _objection_to(enrol: Enrol) -> str | None:
+    galleries = enrol.galleries
+    named = (
+        ("person_id", enrol.person_id),
+        ("encounter_id", enrol.encounter_id),
+        *(("galleries", g) for g in galleries),
+    )
+    for name, value in named:
+        if (wrong := objection_to_id(value)) is not None:
+            return f"{name} {wrong}"
     if not galleries:
         return "galleries is empty: nobody would find this person"
     if ALL_GALLERIES in galleries:

@@ -35,7 +35,7 @@ class Client:
         self._http = httpx.AsyncClient(transport=transport, base_url="http://eyni.test", timeout=30.0)
         self._portal = portal
 
-    def request(self, method: str, path: str, **rest: Any) -> httpx.Response:
+    def request(self, method: str, path: str | httpx.URL, **rest: Any) -> httpx.Response:
         return self._portal.call(partial(self._http.request, method, path, **rest))
 
     def get(self, path: str, **rest: Any) -> httpx.Response:
@@ -80,6 +80,13 @@ def encounter(*pictures: bytes, galleries: tuple[str, ...] = ("visa",), **fields
         "biometricData": samples,
         **fields,
     }
+
+
+def sent_raw(api: Api, method: str, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    """Send a path as it is written: httpx would resolve its dots and encode it once more."""
+    raw = path.encode()
+    url = httpx.URL("http://eyni.test", raw_path=raw)
+    return api.client.request(method, url, headers=dict(headers or {}))
 
 
 def until(what: Callable[[], Any], seconds: float = 10.0) -> Any:
