@@ -124,6 +124,20 @@ class Settings(BaseSettings):
         gt=0,
         description="Largest request body in bytes: some 9 MB of pictures in base64. Larger: 413.",
     )
+    connections: int = Field(
+        default=1000,
+        gt=0,
+        description="Most requests under way at a time; 32 more connections are kept for health and for those who hear "
+        '"busy". With too many connections the one that has waited longest without a request is closed. Each takes up '
+        "to 80 KB while its headers arrive. Less where the limit of open files is low.",
+    )
+    bodies_limit: int = Field(
+        default=128 * 2**20,
+        gt=0,
+        description="Most bytes that request bodies may take together, from their first byte to the answer, and never "
+        "less than four of the largest. A body costs some five times its size until it is on the log, so this keeps "
+        "the api below 1 GB. A client may have a quarter (more: 429); beyond the whole: 503.",
+    )
     token_keys: Path | None = Field(
         default=None,
         description="JWK set (JSON) of the public keys that tokens may be signed with; none: the development key that "

@@ -13,6 +13,7 @@ from services.api.answers import refused
 from services.api.desk import Desk
 from services.api.door import Door
 from services.api.errors import Code, Refusal
+from services.api.limits import Bodies
 from services.api.requests import Requests
 from services.api.routing import respond
 from services.api.tokens import Verifier
@@ -37,7 +38,7 @@ def create_app(desk: Desk, verifier: Verifier) -> FastAPI:
     )
     app.state.desk = desk
     app.state.verifier = verifier
-    app.state.body_limit = desk.settings.body_limit
+    app.state.bodies = Bodies(desk.settings.body_limit, desk.settings.bodies_limit)
     app.state.requests = Requests(desk.registry, desk.egress, desk.settings)
     for router in _ROUTERS:
         app.include_router(router)
@@ -52,7 +53,7 @@ def methods_of(path: str) -> frozenset[str]:
     if path == _DOCUMENT:
         return frozenset({"GET"})
     routes = (route for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute))
-    return frozenset(method for route in routes if route.path_regex.match(path) for method in route.methods)
+    return frozenset(method for route in routes if route.path_regex.match(path) for method in route.methods or ())
 
 
 def _malformed(_: Request, error: Exception) -> Response:

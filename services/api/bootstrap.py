@@ -1,24 +1,18 @@
 """Wires the api: log, registry, follower, courier, HTTP; proves that the log takes records before it serves."""
 
-import errno
-import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from services.api.answers import as_json, refused
 from services.api.app import create_app
 from services.api.callbacks import Courier
 from services.api.desk import Desk
 from services.api.egress import Egress
 from services.api.follower import Follower
 from services.api.registry import Registry
-from services.api.routing import log_unavailable, respond
+from services.api.server import Front, listening
 from services.api.tables import RegistryUnavailable
 from services.api.tasks import Tasks
 from services.api.tokens import Verifier, development_jwks
@@ -37,9 +31,6 @@ from shared.topics import TOPICS, entry
 
 BACK_OFF: Final = 1.0
 """Seconds between two tries while log or database do not answer at the start."""
-
-GRACE: Final = 20
-"""Seconds that calls in progress have to end once the process is told to stop (reliability.md, R33)."""
 
 _log = logger("api")
 
@@ -119,84 +110,6 @@ def verifier(settings: Settings) -> Verifier:
         return Verifier(keys, settings.token_issuer, settings.token_audience)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"EYNI_TOKEN_KEYS: {error}") from None
-
-
-class Front:
-    """What the HTTP server calls: 503 until the application is there."""
-
-    def __init__(self) -> None:
-        self._app: ASGIApp = _not_yet
-        self.drain: Callable[[], None] = lambda: None
-
-    def open(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-async def _not_yet(scope: Scope, receive: Receive, send: Send) -> None:
-    alive = scope["path"] == "/healthz"
-    answer = as_json(200, {"alive": True}) if alive else refused(log_unavailable())
-    await respond(answer)(scope, receive, send)
-
-
-@contextmanager
-def listening(settings: Settings, front: Front, failed: Callable[[BaseException], None]) -> Generator[int]:
-    """Serve HTTP from a thread of its own; hand out the port. At the end, calls in progress have time to end."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            front,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=65,  # above a proxy's usual 60 s, so that it is the proxy who closes idle connections
-            timeout_graceful_shutdown=GRACE,
-        )
-    )
-    sock = _bound(settings)
-
-    def serve() -> None:
-        try:
-            server.run(sockets=[sock])
-            if not server.should_exit:
-                raise RuntimeError("the HTTP server ended by itself")
-        except BaseException as error:
-            failed(error)
-
-    def drain() -> None:
-        server.should_exit = True
-        thread.join()
-
-    thread = threading.Thread(target=serve, name="http", daemon=True)
-    front.drain = drain
-    host, port = sock.getsockname()[:2]
-    try:
-        # Signals are the caller's: in a thread, uvicorn leaves them alone.
-        thread.start()
-        _log.info("listening", url=f"http://{host}:{port}")
-        yield port
-    finally:
-        drain()
-        sock.close()
-
-
-def _bound(settings: Settings) -> socket.socket:
-    """Take the port, or say which setting to change: another server there would answer in our name."""
-    host, port = settings.api_host, settings.api_port
-    try:
-        sock = socket.create_server((host, port))
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            text = f"EYNI_API_PORT: port {port} of {host} is taken by another process; stop it, or choose another port"
-        else:
-            text = f"EYNI_API_HOST, EYNI_API_PORT: cannot listen on {host}, port {port}: {error.strerror}"
-        raise ValueError(text) from None
-    # An answer is written in two parts; without this the second waits 40 ms for the first to be acknowledged. Accepted
-    # sockets inherit it (Linux, macOS); asyncio sets it itself only on sockets that name their protocol.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
 
 
 def _prove(log: Log, calibration: Loaded) -> None:

@@ -49,6 +49,8 @@ class Code(IntEnum):
     """The body, or one part of it, is larger than the limit."""
     WRONG_TYPE = 41501
     """The body is not application/json without a content encoding."""
+    TOO_MUCH = 42901
+    """This client has too much under way at a time; nothing was accepted. Send again."""
     FAILED = 50001
     """A fault of this server. Give the operator the request id."""
     LOG_UNAVAILABLE = 50301
@@ -57,6 +59,9 @@ class Code(IntEnum):
     """Matcher or registry cannot answer now; nothing was accepted. Send again."""
     LATE = 50303
     """Accepted, and not decided in time. Send the same again: what has ids is not done twice. Before a change, read."""
+
+    BUSY = 50304
+    """Too much is under way at a time; nothing was accepted. Send again."""
 
 
 RETRY_AFTER: Final = "5"

@@ -15,11 +15,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
-from pydantic_core import from_json
 
 from services.api.answers import Answer, refused
 from services.api.errors import Code, Refusal, shown
-from services.api.limits import BODY_SECONDS, read_body, require_json
+from services.api.limits import BODY_SECONDS, Bodies, read_body, require_json
 from services.api.problems import from_validation
 from services.api.schemas import Error, TaskId
 from services.api.tables import RegistryUnavailable
@@ -39,6 +38,7 @@ REFUSALS: Final[Mapping[int, str]] = {
     409: "Exists already, with other content; nothing was changed",
     413: "Larger than what is taken",
     415: "The body is not application/json",
+    429: "This client has too much under way; see Retry-After",
     500: "A fault of this server",
     503: "Log, matcher or registry not available now; see Retry-After",
 }
@@ -93,10 +93,12 @@ class Route(APIRoute):
         self._check_query(request)
         if self.body_field is None:
             return await operate(request)
-        body = await read_body(request, request.app.state.body_limit, BODY_SECONDS)
-        if body:
-            require_json(request)
-        return await operate(_Read(request, body))
+        bodies: Bodies = request.app.state.bodies
+        async with bodies.held(caller.client) as held:
+            body = await read_body(request, bodies.limit, BODY_SECONDS, held)
+            if body:
+                require_json(request)
+            return await operate(_Read(request, body, await bodies.parse(body) if body else None))
 
     def _check_query(self, request: Request) -> None:
         """Refuse a name that is none of the operation's: a misspelt `threshold` would silently be the default."""
@@ -130,15 +132,10 @@ def _query_params(dependant: Any) -> list[Any]:
 class _Read(Request):
     """A request whose body was read and parsed already, by our limits and a strict parser."""
 
-    def __init__(self, request: Request, body: bytes) -> None:
+    def __init__(self, request: Request, body: bytes, value: Any) -> None:
         super().__init__(request.scope, request.receive)
         self._bytes = body
-        try:
-            # Strict where the standard library is not: no NaN, no lone surrogates, no endless nesting or digits.
-            self._value: Any = from_json(body, allow_inf_nan=False) if body else None
-        except ValueError as error:
-            reason = str(error).partition(" at line")[0]
-            raise Refusal(Code.NOT_JSON, f"the body is no JSON: {reason}") from None
+        self._value = value
 
     async def body(self) -> bytes:
         return self._bytes
@@ -239,7 +236,7 @@ def operation(
         ok: dict[str, Any] = {"description": meaning}
         if result is not None:
             ok |= {"model": result, "content": dict(extra_content or {})}
-        with_body: tuple[int, ...] = (408, 413, 415) if method in ("POST", "PUT") else ()
+        with_body: tuple[int, ...] = (408, 413, 415, 429) if method in ("POST", "PUT") else ()
         codes = {400, 401, 403, 500, 503, *refusals, *with_body}
         responses: dict[int | str, dict[str, Any]] = {
             code: {"model": Error, "description": REFUSALS[code]} for code in sorted(codes)

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from services.api.bootstrap import Front, listening
+from services.api.server import Front, listening
 from shared.settings import Settings
 from tests.unit.api.conftest import Api, api_over, encounter, new_log
 

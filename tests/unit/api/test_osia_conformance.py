@@ -14,7 +14,8 @@ from tests.unit.api.osia import abis, differences, operations
 
 DIFFERENCES = {
     r"^\w+\.parameters\.(path|query) \w+\.schema\.(minLength|maxLength|pattern): ours only": (
-        "ids and transaction ids: 1 to 200 characters, no control characters, and ids no slash; algorithm at most 200"
+        "ids and transaction ids: 1 to 200 characters, no control characters, and ids no slash and no backslash; "
+        "algorithm at most 200"
     ),
     r"\.(encounterId|galleries\.items|schema\.items)\.(minLength|maxLength|pattern): ours only": (
         "the same for the ids in a body"
@@ -36,8 +37,9 @@ DIFFERENCES = {
     ),
     r"\.schema\.type: ours only: 'object'": "ExtendablePersonIds says that it is an object; OSIA forgot to",
     r"\.callbacks\.\w+\.expression: OSIA": "keyed by a valid runtime expression, {$request.query.callback}",
-    r"\.responses\.(401|408|413|415|503): ours only": (
-        "bad token; slow body; too large; not JSON; log, matcher or registry not available: OSIA lists none of them"
+    r"\.responses\.(401|408|413|415|429|503): ours only": (
+        "bad token; slow body; too large; not JSON; too much at a time; log, matcher or registry not available: OSIA "
+        "lists none of them"
     ),
     r"\.responses\.(403|404|409)\.content: ours only": "these too have an Error as body",
     r"^updateEncounter(Status|Galleries)\.responses\.404: ours only": "an unknown encounter is 404, as elsewhere",
@@ -53,7 +55,7 @@ def ours() -> dict[str, Any]:
         registry = egress = None
 
         class settings:
-            body_limit = 1
+            body_limit = bodies_limit = 1
 
     nothing: Any = Desk()
     return create_app(nothing, nothing).openapi()

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from services.api import bootstrap
-from services.api.bootstrap import Front, listening
+from services.api.server import Front, listening
 from services.api.tokens import SCOPES, mint
 from shared.gallery_log import WrongModel
 from shared.log import LogUnavailable
