@@ -145,6 +145,12 @@ class Settings(BaseSettings):
     )
     token_issuer: str = Field(default="eyni-development", description="Required `iss` of a token.")
     token_audience: str = Field(default="eyni", description="Required `aud` of a token.")
+    filter_fields: str = Field(
+        default="",
+        description="Biographic and contextual fields, separated by commas, that an identification may filter by "
+        "without the scope abis.encounter.read (dateOfBirth also allows dateOfBirthMin and dateOfBirthMax). None by "
+        "default: each answer tells whether the person found has the value asked for, so it can be read.",
+    )
     callback_hosts: Hosts = Field(
         default="",
         description="host (its scheme's port), host:port or host:*, separated by commas, that callbacks may be sent "
@@ -357,6 +363,11 @@ class Settings(BaseSettings):
             "sasl_plain_password": self.kafka_sasl_password,
         }
         return {name: str(value) for name, value in settings.items() if value}
+
+    @property
+    def filterable(self) -> frozenset[str]:
+        """The names in `filter_fields`."""
+        return frozenset(name.strip() for name in self.filter_fields.split(",") if name.strip())
 
     @property
     def log_address(self) -> str:

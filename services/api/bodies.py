@@ -7,6 +7,7 @@ parse and 40 ms to validate. Before anything was counted, 3.9 million empty obje
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final, cast
 
 from pydantic_core import from_json
@@ -79,11 +80,18 @@ def _fields(value: object) -> int:
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        seen = set[str]()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise Refusal(
             Code.WRONG_SHAPE,
             f"body: an object has the field {shown(twice)} twice; programs differ in which of them they read, so send "
             "it once",
         )
     return fields
+
+
+def compact(value: object) -> bytes:
+    """Write a value in one way only: fields sorted, no blanks. Raises Refusal for a number that is no double."""
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise Refusal(Code.NOT_JSON, "the body holds a number that is too large for a double") from None

@@ -10,11 +10,11 @@ however many are silent. There is no cap for an address, because behind a proxy 
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h11
 from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from services.api.answers import refused
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
-        if self._working:
+        if self._request is not None:
             self.asked = True
             self._begun = False
             self._book.works(self)
@@ -129,8 +129,11 @@ class Connection(H11Protocol):
     # ---- the book's
 
     @property
-    def _working(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _request(self) -> RequestResponseCycle | None:
+        """The request under way; None before, between and after requests."""
+        # uvicorn's type leaves out that there is none at first.
+        last = cast(RequestResponseCycle | None, self.cycle)
+        return None if last is None or last.response_complete else last
 
     def check(self, now: float) -> None:
         """Close the connection where its deadline is over."""
@@ -140,7 +143,7 @@ class Connection(H11Protocol):
             self._unread_since = now
         elif now - self._unread_since > UNREAD_SECONDS:
             self.drop()
-        if self._working or now <= self._deadline or self.transport.is_closing():
+        if self._request is not None or now <= self._deadline or self.transport.is_closing():
             return
         if self._begun:
             self._end(Refusal(Code.TOO_SLOW, f"the headers did not arrive within {HEAD_SECONDS:g} s"))
@@ -154,7 +157,7 @@ class Connection(H11Protocol):
 
     def _end(self, refusal: Refusal) -> None:
         """Answer what never became a request, and close."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        if self._request is None or not self._request.response_started:
             answer = refused(refusal)
             phrase = {400: "Bad Request", 408: "Request Timeout"}[answer.status]
             lines = (

@@ -89,7 +89,7 @@ class Refusal(Exception):
     @property
     def at_sight(self) -> bool:
         """Whether the request itself is wrong; the opposite is found out by looking into the registry."""
-        return self.status not in (403, 404, 409)
+        return self.code == Code.NO_SCOPE or self.status not in (403, 404, 409)
 
 
 def shown(text: object) -> str:

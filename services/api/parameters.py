@@ -50,21 +50,26 @@ AccuracyLevel = Annotated[
 ServiceLevel = Annotated[int | None, Query(ge=0, le=9, description="taken and without effect: there is one level")]
 
 
-def _traced(request: Request, transactionId: Transaction) -> Call:
+def _called(request: Request, transaction: str, callback: str | None = None, priority: int | None = None) -> Call:
     state = request.state
-    return Call(state.operation, transactionId, state.client, state.request_id, datetime.now(UTC))
+    now = datetime.now(UTC)
+    return Call(
+        state.operation, transaction, state.client, state.request_id, now, callback, priority, frozenset(state.scopes)
+    )
+
+
+def _traced(request: Request, transactionId: Transaction) -> Call:
+    return _called(request, transactionId)
 
 
 def _addressed(request: Request, transactionId: Transaction, callback: Callback = None) -> Call:
-    state = request.state
-    return Call(state.operation, transactionId, state.client, state.request_id, datetime.now(UTC), callback)
+    return _called(request, transactionId, callback)
 
 
 def _prioritised(
     request: Request, transactionId: Transaction, callback: Callback = None, priority: Priority = None
 ) -> Call:
-    state = request.state
-    return Call(state.operation, transactionId, state.client, state.request_id, datetime.now(UTC), callback, priority)
+    return _called(request, transactionId, callback, priority)
 
 
 def _desk(request: Request) -> Desk:

@@ -80,10 +80,12 @@ def _walk(steps: Sequence[str | int], body: object, kind: str) -> tuple[list[str
     path: list[str] = []
     here = body
     for number, step in enumerate(steps, start=1):
-        if isinstance(here, dict) and step in here:
-            here = cast(dict[str | int, object], here)[step]
-        elif isinstance(here, list) and isinstance(step, int) and step < len(cast(list[object], here)):
-            here = cast(list[object], here)[step]
+        fields = cast(dict[str | int, object], here) if isinstance(here, dict) else {}
+        items = cast(list[object], here) if isinstance(here, list) else []
+        if step in fields:
+            here = fields[step]
+        elif isinstance(step, int) and step < len(items):
+            here = items[step]
         elif not (kind == "missing" and number == len(steps)):
             continue
         path.append(str(step))

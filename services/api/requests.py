@@ -4,7 +4,6 @@ Refusals raised here are of two kinds: the request is wrong at sight (400), or t
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from uuid import UUID, uuid4, uuid5
 
 from pydantic import BaseModel, JsonValue
 
+from services.api import filters
+from services.api.bodies import compact
 from services.api.egress import Egress, EgressFailed, EgressRefused
 from services.api.errors import Code, Refusal, shown
 from services.api.outcomes import CAPTURE_PREFIX, CHANGE_PREFIX
@@ -47,9 +48,6 @@ from shared.settings import Settings
 DOCUMENT_BYTES: Final = 2**20
 """Most JSON of an encounter without its pictures: it is kept for ever, and a record of `gallery` takes 4 MiB."""
 
-FILTER_BYTES: Final = 64 * 1024
-"""Most JSON of a filter: each field of it is looked up in every candidate."""
-
 URGENT: Final = 5
 """Priorities from here on go to `captures-urgent`: the upper half of OSIA's 0 to 9."""
 
@@ -74,6 +72,8 @@ class Call:
     received_at: datetime
     callback: str | None = None
     priority: int | None = None
+    scopes: frozenset[str] = frozenset()
+    """What the token allows; the operation's own scope was looked at before."""
 
     def request(self, prefix: str) -> Request:
         """Return the head of the facts that come of this call."""
@@ -201,7 +201,7 @@ class Requests:
         target: float | None,
     ) -> Accepted:
         """Ask whom the samples show."""
-        question = self.question(gallery, most, threshold, target, body.filter, "body filter.")
+        question = self.question(call, gallery, most, threshold, target, body.filter, "body filter.")
         _unencrypted("body", body.encryption, body.integrity)
         _check(body.biometricData, "body biometricData")
         self._gallery(gallery)
@@ -209,6 +209,7 @@ class Requests:
 
     def question(
         self,
+        call: Call,
         gallery: str,
         most: int | None,
         threshold: float | None,
@@ -221,7 +222,9 @@ class Requests:
         cap = self.settings.candidate_cap
         if most is not None and not 1 <= most <= cap:
             raise Refusal(Code.WRONG_SHAPE, f"query parameter maxNbCand: must be 1 to {cap}, and is {most}")
-        return Identify(gallery, most or min(30, cap), threshold, checked_filter(wanted, where), target)
+        if filters.READ not in call.scopes:
+            filters.only_listed(wanted, self.settings.filterable, where)
+        return Identify(gallery, most or min(30, cap), threshold, filters.checked(wanted, where), target)
 
     def searched(self, gallery: str, person_id: str, encounter_id: str | None) -> None:
         """Refuse with 404 what an identification by id names and nobody knows."""
@@ -320,14 +323,7 @@ def _unencrypted(where: str, encryption: Encryption | None, integrity: Sequence[
 
 def _canonical(body: BaseModel) -> bytes:
     """Write what was sent in one way only: fields sorted, no blanks. For the digest that tells a re-send."""
-    return _compact(body.model_dump(mode="json", exclude_unset=True))
-
-
-def _compact(value: object) -> bytes:
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:
-        raise Refusal(Code.NOT_JSON, "the body holds a number that is too large for a double") from None
+    return compact(body.model_dump(mode="json", exclude_unset=True))
 
 
 def _document(body: Encounter) -> JsonObject:
@@ -343,31 +339,12 @@ def _document(body: Encounter) -> JsonObject:
             "biometricData": {"__all__": {"image", "quality", "qualityFormat"}},
         },
     )
-    if (size := len(_compact(document))) > DOCUMENT_BYTES:
+    if (size := len(compact(document))) > DOCUMENT_BYTES:
         raise Refusal(
             Code.TOO_LARGE,
             f"the encounter without its pictures has {size} bytes; {DOCUMENT_BYTES} are taken: send less data about it",
         )
     return document
-
-
-def checked_filter(wanted: Mapping[str, JsonValue], where: str) -> JsonObject:
-    """Refuse a filter that could not mean anything: a value is text, a number, a truth, or a list of such."""
-    if len(_compact(wanted)) > FILTER_BYTES:
-        raise Refusal(Code.TOO_LARGE, f"the filter has more than the {FILTER_BYTES} bytes that are taken")
-    for name, value in wanted.items():
-        at = f"{where}{shown(name)}"
-        items = value if isinstance(value, list) else [value]
-        if not items or any(item is None or isinstance(item, list | dict) for item in items):
-            raise Refusal(Code.WRONG_SHAPE, f"{at}: must be text, a number, true or false, or a list of such")
-        bound = name.endswith(("Min", "Max"))
-        if bound and (isinstance(value, list | bool)):
-            raise Refusal(Code.WRONG_SHAPE, f"{at}: a bound must be one text or one number")
-        if name in ("biometricType", "encounterType") and not all(isinstance(item, str) for item in items):
-            raise Refusal(Code.WRONG_SHAPE, f"{at}: must be text, or a list of texts")
-        if name == "biometricType" and "FACE" not in items:
-            raise Refusal(Code.NOT_SERVED, f"{at}: leaves nothing to compare; Eyni compares faces, so name FACE")
-    return dict(wanted)
 
 
 def reserved(where: str) -> Refusal:

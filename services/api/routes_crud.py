@@ -7,6 +7,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from services.api import answers
 from services.api.desk import EXTRACTOR, MATCHER
 from services.api.errors import Code, Refusal, shown
+from services.api.filters import READ
 from services.api.parameters import (
     Addressed,
     Algorithm,
@@ -44,7 +45,6 @@ from shared.events import (
 )
 
 WRITE = "abis.encounter.write"
-READ = "abis.encounter.read"
 
 IdempotencyKey = Annotated[
     str | None,

@@ -121,7 +121,7 @@ async def identifyFromId(
     serviceLevel: ServiceLevel = None,
 ) -> Response:
     target = _target(accuracyLevel, threshold)
-    question = requests.question(galleryId, maxNbCand, threshold, target, body or {}, "body ")
+    question = requests.question(call, galleryId, maxNbCand, threshold, target, body or {}, "body ")
     return await desk.serve(call, lambda: _chosen(requests, call, question, personId, None), needs=MATCHER)
 
 
@@ -150,7 +150,7 @@ async def identifyFromEncounterId(
     serviceLevel: ServiceLevel = None,
 ) -> Response:
     target = _target(accuracyLevel, threshold)
-    question = requests.question(galleryId, maxNbCand, threshold, target, body or {}, "body ")
+    question = requests.question(call, galleryId, maxNbCand, threshold, target, body or {}, "body ")
     return await desk.serve(call, lambda: _chosen(requests, call, question, personId, encounterId), needs=MATCHER)
 
 

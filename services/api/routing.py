@@ -83,6 +83,7 @@ class Route(APIRoute):
     ) -> Response:
         caller = authenticate(request, request.app.state.verifier)
         request.state.client = caller.client
+        request.state.scopes = caller.scopes
         if scope not in caller.scopes:
             raise Refusal(
                 Code.NO_SCOPE,

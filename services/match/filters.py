@@ -1,13 +1,15 @@
 """Whether an encounter passes an OSIA filter: any biographic or contextual field, or encounterType, with Min and Max.
 
-An unknown field matches nobody who lacks it. A value is matched as it was sent: text by text (ISO dates sort as text),
-numbers as numbers; a list, on either side, means any of these. `biometricType` is about modalities: there is one.
+An unknown field matches nobody who lacks it. A value is matched as it was sent: text by text, numbers as numbers; a
+list, on either side, means any of these. Only dates and numbers have an order: with one of texts, whoever may search
+could read a passport's number, sign by sign. `biometricType` is about modalities: there is one.
 """
 
 import json
 
 from pydantic import JsonValue
 
+from shared.dates import not_after
 from shared.encounters import Encounter
 from shared.events import JsonObject
 
@@ -53,9 +55,11 @@ def _same(one: JsonValue, other: JsonValue) -> bool:
 
 
 def _within(high: JsonValue, low: JsonValue) -> bool:
-    """Tell whether low <= high, for two texts or two numbers; nothing else has an order."""
+    """Tell whether low <= high, for two dates or two numbers; nothing else has an order."""
+    if isinstance(high, bool) or isinstance(low, bool):
+        return False
     if isinstance(high, str) and isinstance(low, str):
-        return low <= high
+        return not_after(low, high)
     if isinstance(high, int | float) and isinstance(low, int | float):
         return low <= high
     return False

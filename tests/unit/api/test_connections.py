@@ -49,6 +49,14 @@ def read(connection: socket.socket) -> bytes:
     return found
 
 
+def answer(connection: socket.socket) -> bytes:
+    """Return one answer with a small body in JSON."""
+    found = b""
+    while not found.endswith(b"}"):
+        found += connection.recv(1000)
+    return found
+
+
 def gone(connection: socket.socket, sent: bytes) -> bool:
     """Send some more, and tell whether the other side has closed."""
     try:
@@ -105,10 +113,10 @@ def test_a_connection_that_was_answered_is_kept_and_then_closed(
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(connections, "KEEP_SECONDS", 2.5)
     with serving[1]() as port, connect(port, GET + b"\r\n") as connection:
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
         time.sleep(1.5)  # longer than headers may take
         connection.sendall(GET + b"\r\n")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
         assert read(connection) == b""
 
 
