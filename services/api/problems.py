@@ -80,16 +80,24 @@ def _walk(steps: Sequence[str | int], body: object, kind: str) -> tuple[list[str
     path: list[str] = []
     here = body
     for number, step in enumerate(steps, start=1):
-        fields = cast(dict[str | int, object], here) if isinstance(here, dict) else {}
-        items = cast(list[object], here) if isinstance(here, list) else []
-        if step in fields:
-            here = fields[step]
-        elif isinstance(step, int) and step < len(items):
-            here = items[step]
+        inner = _inner(here)
+        if step in inner:
+            here = inner[step]
         elif not (kind == "missing" and number == len(steps)):
             continue
         path.append(str(step))
     return path, here
+
+
+def _inner(value: object) -> Mapping[str | int, object]:
+    """Return what a value is made of, by name or number."""
+    match value:
+        case dict():
+            return cast(dict[str | int, object], value)
+        case list():
+            return dict(enumerate(cast(list[object], value)))
+        case _:
+            return {}
 
 
 def _said(kind: str, limits: Mapping[str, Any]) -> str:
