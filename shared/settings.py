@@ -321,6 +321,16 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", description="Address for the metrics of enroll and match.")
     enroll_metrics_port: int = Field(default=9101, ge=0, le=65535, description="0: none.")
     match_metrics_port: int = Field(default=9102, ge=0, le=65535, description="0: none.")
+    command_proxy: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+/?)?$",
+        repr=False,
+        description="http://[user:password@]host:port of a proxy by which the command reaches another machine's api "
+        "(--url) and models. HTTP_PROXY and the like, set for other programs, must not decide where faces go.",
+    )
+    command_ca_file: FilePath | None = Field(
+        default=None, description="PEM of more authorities that may vouch for such an api; not SSL_CERT_FILE."
+    )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field(default="console", pattern="^(console|json)$")
 
@@ -382,7 +392,7 @@ class Settings(BaseSettings):
 
     def shown(self) -> dict[str, str]:
         """Every setting that is not as by default, without what is secret: for a service's first line."""
-        secret = {"registry", "kafka_sasl_password"}
+        secret = {"registry", "kafka_sasl_password", "command_proxy"}
         fields = type(self).model_fields
         # What was not given is not asked for its default: that of the data folder needs a home.
         changed = {k: v for k, v in self.model_dump(include=self.model_fields_set).items() if v != fields[k].default}

@@ -37,7 +37,12 @@ ONE_IMPORTER = {
     # Nobody else can forget that what others wrote is no markup.
     "rich": {"services/eyni/console.py"},
     # What the server sends out, what the command asks it, what the command fetches.
-    "httpx": {"services/api/egress.py", "services/eyni/client.py", "services/eyni/fetching.py"},
+    "httpx": {
+        "services/api/egress.py",
+        "services/eyni/client.py",
+        "services/eyni/fetching.py",
+        "services/eyni/reaching.py",
+    },
 }
 """Each outside library with the files that may import it: one, or one on each side of the wire."""
 
@@ -228,6 +233,59 @@ def test_files_and_folders_are_made_for_their_owner_only_by_one_file() -> None:
 def test_the_check_for_files_of_another_mode_can_fail(code: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(code)
     assert len(list(made(tmp_path / "bad.py"))) == 1
+
+
+OTHER_CLIENTS = {"requests", "urllib3", "aiohttp", "urllib.request", "http.client", "ftplib", "smtplib", "httpcore"}
+"""They obey HTTP_PROXY and its like, or are one more way out to look after."""
+HTTPX_CALLS = {"Client", "AsyncClient", "get", "post", "put", "patch", "delete", "head", "options", "request", "stream"}
+
+
+def obeys_the_environment(path: Path) -> Iterator[str]:
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Import(names=names):
+                yield from (f"{name_of(path)}: {alias.name}" for alias in names if alias.name in OTHER_CLIENTS)
+            case ast.ImportFrom(module=str(module), names=names):
+                full = {module, *(f"{module}.{alias.name}" for alias in names)}
+                yield from (f"{name_of(path)}: {name}" for name in full & OTHER_CLIENTS)
+                if module == "httpx":
+                    yield from (f"{name_of(path)}: {a.name}" for a in names if a.name in HTTPX_CALLS)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="httpx"), attr=called), keywords=words) if (
+                called in HTTPX_CALLS | {"create_ssl_context"}
+            ):
+                trusts = [w.value for w in words if w.arg == "trust_env"]
+                if not (trusts and isinstance(trusts[0], ast.Constant) and trusts[0].value is False):
+                    yield f"{name_of(path)}:{node.lineno}: httpx.{called} without trust_env=False"
+            case _:
+                pass
+
+
+def test_no_other_programs_environment_decides_where_faces_and_tokens_go() -> None:
+    """HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE and .netrc were set for others."""
+    assert [line for path in SOURCES for line in obeys_the_environment(path)] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import requests",
+        "import urllib.request",
+        "from urllib import request",
+        "from urllib.request import urlopen",
+        "from httpx import Client",
+        "httpx.get(url)",
+        "httpx.Client()",
+        "httpx.AsyncClient(trust_env=True)",
+        "httpx.stream('GET', url, trust_env=trusted)",
+        "httpx.create_ssl_context()",
+    ],
+)
+def test_the_check_for_clients_that_obey_the_environment_can_fail(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "bad.py").write_text(code)
+    assert len(list(obeys_the_environment(tmp_path / "bad.py"))) >= 1
 
 
 def test_no_log_line_has_a_field_for_biometrics_or_secrets() -> None:

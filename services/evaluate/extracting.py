@@ -19,6 +19,7 @@ from services.evaluate.labelled import Picture
 from shared import files
 from shared.biometrics import STRICT, RetakeReason, Template
 from shared.model import Model
+from shared.reading import Unreadable, opened
 from shared.settings import Settings
 
 FILE_LIMIT: Final = 100 * 2**20
@@ -181,8 +182,10 @@ class Unread:
 def image_of(path: Path) -> bytes | Unread:
     """Read a picture's file."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             image = file.read(FILE_LIMIT + 1)
+    except Unreadable:
+        return Unread(f"{UNREAD}: not a file")
     except OSError as error:
         return Unread(f"{UNREAD}: {error.strerror}")
     return Unread(str(RetakeReason.TOO_LARGE)) if len(image) > FILE_LIMIT else image

@@ -16,10 +16,12 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from shared.biometrics import MAX_DIMENSION, Vector
+from shared.reading import SUFFIXES, Unreadable, kind_of, opened, why_not
+from shared.reading import read as read_file
 from shared.text import printable
 
-SUFFIXES: Final = frozenset((".jpg", ".jpeg", ".png", ".webp", ".jp2", ".j2k", ".jpf", ".jpx"))
-"""What a picture in a folder is called; one that a CSV names may be called anything."""
+CSV_LIMIT: Final = 2**28
+"""Bytes of a CSV: a million rows of 250. Protects the memory from a file that is something else."""
 LABELS: Final = "labels.csv"
 FILE_COLUMNS: Final = ("file", "path", "picture", "filename")
 PERSON_COLUMNS: Final = ("person", "subject", "person_id", "identity")
@@ -103,12 +105,12 @@ def _people(folder: Path) -> Labelled:
     pictures: list[Picture] = []
     loose = 0
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            problems.append(Problem("hidden, ignored", entry.name))
+        if why := why_not(entry.name):
+            problems.append(Problem(why, entry.name))
         elif not entry.is_dir():
-            is_picture = entry.suffix.lower() in SUFFIXES
-            loose += is_picture
-            problems.append(Problem("in no person's folder" if is_picture else "not called like a picture", entry.name))
+            why = _objection(entry)
+            loose += not why
+            problems.append(Problem(why or "in no person's folder", entry.name))
         elif os.fsencode(entry.name).decode("utf-8", "replace") != entry.name:
             problems.append(Problem("name is not UTF-8", entry.name))
         else:
@@ -131,19 +133,26 @@ def _below(person: Path, folder: Path, problems: list[Problem]) -> Iterator[Path
         problems.append(Problem("folder that cannot be read", where))
 
     for place, folders, files in os.walk(person, onerror=cannot):
-        hidden = [name for name in folders if name.startswith(".")]
-        folders[:] = sorted(name for name in folders if name not in hidden)
-        for name in sorted(hidden + files):
+        passed = [name for name in folders if why_not(name)]
+        folders[:] = sorted(name for name in folders if name not in passed)
+        for name in sorted(passed + files):
             path = Path(place, name)
-            if name.startswith("."):
-                problems.append(Problem("hidden, ignored", str(path.relative_to(folder))))
-            elif path.suffix.lower() not in SUFFIXES:
-                problems.append(Problem("not called like a picture", str(path.relative_to(folder))))
-            elif not path.is_file():
-                what = "not a file" if path.exists() else "file not found"
-                problems.append(Problem(what, str(path.relative_to(folder))))
+            if why := why_not(name) or _objection(path):
+                problems.append(Problem(why, str(path.relative_to(folder))))
             else:
                 yield path
+
+
+def _objection(path: Path) -> str:
+    """Say why a file is no picture to measure with; empty: it is, or whoever reads it says what is wrong."""
+    try:
+        return why_not(path.name, kind_of(path))
+    except FileNotFoundError:
+        return "file not found"
+    except (Unreadable, IsADirectoryError):
+        return "not a file"
+    except OSError:
+        return "" if path.suffix.lower() in SUFFIXES else "file that cannot be read"
 
 
 # ---- a CSV
@@ -204,9 +213,11 @@ def _none_kept(labels: Path, rows: Sequence[_Row], problems: Sequence[Problem], 
 
 def _rows(labels: Path) -> list[_Row]:
     try:
-        text = labels.read_text(encoding="utf-8-sig")
+        text = read_file(labels, CSV_LIMIT).decode("utf-8-sig")
     except FileNotFoundError:
         raise CannotRead(f"{labels}: there is no such file") from None
+    except Unreadable as error:
+        raise CannotRead(str(error)) from None
     except UnicodeDecodeError:
         raise CannotRead(f"{labels} is not UTF-8: save it as “CSV UTF-8”") from None
     heading = text.split("\n", 1)[0]
@@ -287,7 +298,7 @@ def _value(row: _Row, column: str) -> str:
 def _templates(path: Path) -> Templates:
     try:
         # Opened here: numpy leaves a file open that turns out to be no archive.
-        with path.open("rb") as file:
+        with opened(path) as file:
             loaded: object = np.load(file, allow_pickle=False)
             if not isinstance(loaded, NpzFile):
                 raise CannotRead(f"{path} is no .npz: `numpy.savez` makes one of named arrays")
@@ -297,6 +308,8 @@ def _templates(path: Path) -> Templates:
                 raise CannotRead(f"{path} has no array `{missing[0]}`; wanted are templates (n, d) and person (n)")
             vectors, persons = held["templates"], held["person"]
             detected = held["detected"] if "detected" in held else np.ones(persons.shape, np.bool_)
+    except Unreadable as error:
+        raise CannotRead(str(error)) from None
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, CannotRead):
             raise

@@ -4,6 +4,7 @@ Every setting is an environment variable EYNI_<NAME> (shared/settings.py has the
 goes before it. Exit codes: 0 yes or done, 1 no or failed, 2 wrong use, 3 not available now.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from services.eyni import commands_models
-from services.eyni.common import Code, explained, forgive, load
+from services.eyni.common import Code, explained, forget, forgive, id_of, largest_picture, load
 from services.eyni.options import Bearer, Data, Gallery, Json, Log, Picture, Port, Threshold, Url
 from shared.process import harden
 
@@ -176,13 +177,21 @@ def station(
 
     The person's id is the picture's path below the folder. Break it off at any time: started again, it goes on where it
     was, and a picture that was taken again is sent again. Ends with what was enrolled, refused and why, and suspected.
+
+    Pictures are told by what they hold, not by their names. Hidden files, links and what a system makes (@eaDir,
+    ._x.jpg) are passed over, with a word.
+
+    Exit code 0: every picture has its answer, be it that it must be taken again, or that it is not usable as it is. 1:
+    something is left that starting again would send, or nothing could be sent. 3: the api is not available.
     """
     from services.eyni.journal import default_path
     from services.eyni.station import Plan, parse_part, stream
 
     settings = load(data, None, port)
     number = parse_part(part)
-    plan = Plan(folder, number, parallel, tuple(gallery or ["station"]), encounter, encounter_type)
+    galleries = tuple(id_of(name, "--gallery") for name in gallery or ["station"])
+    limit = largest_picture(settings)
+    plan = Plan(folder, number, parallel, galleries, id_of(encounter, "--encounter"), encounter_type, limit)
     with _client(settings, url, token, "station") as client:
         code = stream(plan, client, journal or default_path(settings.data, folder, number), json)
     raise typer.Exit(code)
@@ -202,9 +211,12 @@ def verify(
 ) -> None:
     """Ask 1:1: does this picture show that person? Exit code 0 for yes, 1 for no."""
     from services.eyni.ask import AT_A_DESK, verify
+    from shared.reading import read
 
-    with _client(load(data, None, port), url, token, "desk", AT_A_DESK) as client:
-        code = verify(client, person, picture, gallery, threshold, json)
+    settings = load(data, None, port)
+    image = read(picture, largest_picture(settings))
+    with _client(settings, url, token, "desk", AT_A_DESK) as client:
+        code = verify(client, id_of(person, "PERSON"), image, id_of(gallery, "--gallery"), threshold, json)
     raise typer.Exit(code)
 
 
@@ -222,9 +234,12 @@ def identify(
 ) -> None:
     """Ask 1:N: whom does this picture show? Exit code 0 if somebody is found, 1 if nobody."""
     from services.eyni.ask import AT_A_DESK, identify
+    from shared.reading import read
 
-    with _client(load(data, None, port), url, token, "desk", AT_A_DESK) as client:
-        code = identify(client, picture, gallery, most, threshold, json)
+    settings = load(data, None, port)
+    image = read(picture, largest_picture(settings))
+    with _client(settings, url, token, "desk", AT_A_DESK) as client:
+        code = identify(client, image, id_of(gallery, "--gallery"), most, threshold, json)
     raise typer.Exit(code)
 
 
@@ -257,7 +272,7 @@ def status(
 
     settings = load(data, log, port)
     address = url or base_url(settings.api_host, settings.api_port)
-    raise typer.Exit(status(settings, address, _bearer(settings, token, "status"), once, json))
+    raise typer.Exit(status(settings, address, token or "", once, json))
 
 
 @app.command(rich_help_panel=_OPERATORS)
@@ -314,7 +329,10 @@ def _client(
     from services.eyni.up import base_url
 
     return Client(
-        url or base_url(settings.api_host, settings.api_port), _bearer(settings, given, name), patience or PATIENCE
+        url or base_url(settings.api_host, settings.api_port),
+        _bearer(settings, given, name),
+        settings,
+        patience or PATIENCE,
     )
 
 
@@ -333,6 +351,7 @@ def _interrupt(number: int, _: object) -> None:
 def main() -> None:
     """Run the command that was asked for."""
     harden()
+    forget(os.environ)
     # SIGTERM like Ctrl-C: what a command has begun (a temporary folder, child processes) it cleans up.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)

@@ -1,7 +1,5 @@
 """`eyni verify` and `eyni identify`: a question asked as an officer's desk would."""
 
-from pathlib import Path
-
 from pydantic import JsonValue
 
 from services.eyni.client import Answer, Client, checked
@@ -37,9 +35,9 @@ def _score(detail: JsonValue) -> str:
     return f"{detail['score']} dB{' (extrapolated)' if beyond else ''}"
 
 
-def verify(client: Client, person: str, picture: Path, gallery: str, threshold: float | None, as_json: bool) -> Code:
+def verify(client: Client, person: str, picture: bytes, gallery: str, threshold: float | None, as_json: bool) -> Code:
     """Ask whether a picture shows a person; print and return the answer."""
-    answer = checked(client.verify(person, picture.read_bytes(), gallery, threshold))
+    answer = checked(client.verify(person, picture, gallery, threshold))
     body = answer.body if isinstance(answer.body, dict) else {}
     yes = body.get("decision") is True
     if as_json:
@@ -52,9 +50,9 @@ def verify(client: Client, person: str, picture: Path, gallery: str, threshold: 
     return Code.OK if yes else Code.NO
 
 
-def identify(client: Client, picture: Path, gallery: str, most: int, threshold: float | None, as_json: bool) -> Code:
+def identify(client: Client, picture: bytes, gallery: str, most: int, threshold: float | None, as_json: bool) -> Code:
     """Ask whom a picture shows; print the candidates, most alike first."""
-    answer = checked(client.identify(picture.read_bytes(), gallery, most, threshold))
+    answer = checked(client.identify(picture, gallery, most, threshold))
     candidates = answer.body if isinstance(answer.body, list) else []
     if as_json:
         out({"candidates": candidates, **_about(answer)})

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Self
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -18,6 +18,8 @@ import httpx
 from pydantic import JsonValue
 
 from services.eyni.common import Failed, NotAvailable
+from services.eyni.reaching import connection
+from shared.settings import Settings
 
 FIRST_PAUSE, LAST_PAUSE = 0.2, 5.0
 """Seconds between two tries: a restarted service is back in one or two; after five, the server says so itself."""
@@ -62,10 +64,12 @@ class Answer:
 class Client:
     """Calls one api with one token. May be shared by threads."""
 
-    def __init__(self, url: str, token: str, patience: float = PATIENCE) -> None:
-        self._url = url
+    def __init__(self, url: str, token: str, settings: Settings, patience: float = PATIENCE) -> None:
+        """Raises Failed for an address or a token that cannot be sent."""
+        self._url = url.rstrip("/")
         self._patience = patience
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT)
+        self._http = connection(url, settings, TIMEOUT)
+        self._http.headers["Authorization"] = _bearer(token)
 
     def post(
         self,
@@ -83,9 +87,9 @@ class Client:
             wait, problem = pause, ""
             try:
                 response = self._http.post(
-                    path, content=body, params=parameters, headers={"Content-Type": "application/json"}
+                    f"{self._url}{path}", content=body, params=parameters, headers={"Content-Type": "application/json"}
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 problem = str(error) or type(error).__name__
             else:
                 if response.status_code not in AGAIN:
@@ -132,30 +136,53 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def ready_instance(url: str) -> str:
-    """Ask /readyz once, and return the name of the api process that says yes; empty where none does."""
-    try:
-        response = httpx.get(f"{url}/readyz", timeout=2.0)
-    except httpx.TransportError:
-        return ""
-    body = _json(response) if response.status_code == HTTPStatus.OK else None
-    return str(body.get("instance", "")) if isinstance(body, dict) else ""
+class Watcher:
+    """Asks an api how it is; what does not answer within two seconds is not there."""
 
+    def __init__(self, url: str, settings: Settings, token: str = "") -> None:
+        """`token`: for a proxy before the api; it asks for none itself."""
+        self._url = url.rstrip("/")
+        self._http = connection(url, settings, httpx.Timeout(2.0))
+        if token:
+            self._http.headers["Authorization"] = _bearer(token)
 
-def metrics_text(url: str, token: str) -> str:
-    """Return the api's /metrics, or nothing where it does not answer."""
-    try:
-        response = httpx.get(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"}, timeout=2.0)
-    except httpx.TransportError:
-        return ""
-    return response.text if response.status_code == HTTPStatus.OK else ""
+    def readiness(self) -> Mapping[str, JsonValue] | None:
+        """Return what /readyz says, ready or not; None where nothing answers as our api does."""
+        response = self._get("/readyz")
+        body = _json(response) if response is not None else None
+        return body if isinstance(body, dict) and "ready" in body else None
+
+    def ready_instance(self) -> str:
+        """Return the name of the api process that says that it is ready; empty where none does."""
+        said = self.readiness()
+        return str(said.get("instance", "")) if said is not None and said["ready"] is True else ""
+
+    def metrics(self) -> str:
+        """Return the api's /metrics, or nothing where it does not answer."""
+        response = self._get("/metrics")
+        return response.text if response is not None and response.status_code == HTTPStatus.OK else ""
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _get(self, path: str) -> httpx.Response | None:
+        try:
+            return self._http.get(f"{self._url}{path}")
+        except httpx.HTTPError:
+            return None
 
 
 def checked(answer: Answer) -> Answer:
@@ -165,6 +192,12 @@ def checked(answer: Answer) -> Answer:
     if answer.retake:
         raise Failed(f"the picture cannot be used ({answer.retake}): {answer.problem}")
     raise Failed(f"{answer.problem} (HTTP {answer.status})")
+
+
+def _bearer(token: str) -> str:
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise Failed("the token (--token, EYNI_TOKEN) is none: it has blanks or characters that no token has")
+    return f"Bearer {token}"
 
 
 def _face(picture: bytes) -> dict[str, str]:

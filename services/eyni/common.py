@@ -3,7 +3,9 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Generator, Iterable, MutableMapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -114,6 +116,7 @@ REFUSALS = frozenset(
         "shared.model.ModelRefused",
         "shared.calibrating.CannotCalibrate",
         "shared.gallery_log.WrongModel",
+        "shared.reading.Unreadable",
         "services.api.tables.RegistryMisfit",
         "services.enroll.pool.CannotStart",
         "services.evaluate.labelled.CannotRead",
@@ -145,6 +148,36 @@ def explained(error: Exception) -> tuple[Code, str] | None:
             return None
 
 
+def id_of(text: str, what: str) -> str:
+    """Return an id as the api wants it, in NFC, or refuse it; `what` names the argument or option."""
+    from shared.ids import objection_to_id
+
+    text = unicodedata.normalize("NFC", text)
+    if (wrong := objection_to_id(text)) is not None:
+        raise typer.BadParameter(wrong, param_hint=what)
+    return text
+
+
+def largest_picture(settings: "Settings") -> int:
+    """Return how many bytes a picture may have so that, in base64, it fits into a body that the api takes."""
+    return max(0, (settings.body_limit - _AROUND) * 3 // 4)
+
+
+_AROUND = 8192
+"""Bytes of a body beside the picture: some hundred, and ids and galleries of 200 characters each."""
+
+
+@contextmanager
+def about(what: object) -> Generator[None]:
+    """Name in an OSError what it is about (a path, an address): a write that fails names nothing of itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.strerror is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(what)) from error
+
+
 def stop_on_signals() -> threading.Event:
     """Return an event that SIGTERM and SIGINT set: the service ends what it is doing, and then itself."""
     import signal
@@ -160,6 +193,17 @@ def stop_on_signals() -> threading.Event:
 
 
 Say = Callable[[str], None]
+
+
+STEERING = ("SSLKEYLOGFILE", "PGHOSTADDR")
+"""Variables of other programs that libraries obey unasked: Python's ssl writes the keys of every connection into the
+one's file, libpq connects to the other's address, whatever host EYNI_REGISTRY names."""
+
+
+def forget(environment: MutableMapping[str, str]) -> None:
+    """Take out of the environment what would decide where faces and names go. For this process and its children."""
+    for name in STEERING:
+        environment.pop(name, None)
 
 
 def forgive() -> None:

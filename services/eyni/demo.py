@@ -15,7 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from services.eyni.client import Answer, Client, checked, ready_instance
+from services.eyni.client import Answer, Client, Watcher, checked
 from services.eyni.common import Code, Failed
 from services.eyni.console import Bars, Console, Styled, Table, complain
 from services.eyni.people import enrolments, person_id
@@ -118,17 +118,18 @@ def _await(log: Log, settings: Settings, process: "subprocess.Popen[bytes]", pro
     update = progress.add("starting enroll, match and api on that log", end)
     url = base_url(settings.api_host, settings.api_port)
     deadline = time.monotonic() + PATIENCE
-    while True:
-        reached = max((r.as_of for r in reports(log)), default=0)
-        update(reached, end)
-        if reached >= end and ready_instance(url):
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            progress.stop()
-            for line in (settings.data / "up.log").read_text(errors="replace")[-2000:].splitlines():
-                complain(line)
-            raise Failed("the services did not get ready; above is the last that they said")
-        time.sleep(0.25)
+    with Watcher(url, settings) as watcher:
+        while True:
+            reached = max((r.as_of for r in reports(log)), default=0)
+            update(reached, end)
+            if reached >= end and watcher.ready_instance():
+                return
+            if process.poll() is not None or time.monotonic() > deadline:
+                progress.stop()
+                for line in (settings.data / "up.log").read_text(errors="replace")[-2000:].splitlines():
+                    complain(line)
+                raise Failed("the services did not get ready; above is the last that they said")
+            time.sleep(0.25)
 
 
 def _ask(console: Console, settings: Settings, people: int) -> bool:
@@ -151,7 +152,7 @@ def _ask(console: Console, settings: Settings, people: int) -> bool:
         table.row(what, Styled(said, "green" if good else "bold red"), f"{1000 * answer.seconds:.0f} ms")
 
     bearer = token(settings, [], "demo", duration("1h"))
-    with Client(base_url(settings.api_host, settings.api_port), bearer) as client:
+    with Client(base_url(settings.api_host, settings.api_port), bearer, settings) as client:
         answer = checked(client.enrol("hopper", "1", first, [GALLERY], "DEMO"))
         found = _candidates(answer)
         row("enrol Grace Hopper", answer, "enrolled, nobody like her" if not found else f"like {found}", not found)

@@ -9,7 +9,9 @@ from typing import Final
 import httpx
 
 from services.eyni.common import Failed, NotAvailable
+from services.eyni.reaching import connection
 from shared import files
+from shared.settings import Settings
 
 Progress = Callable[[int, int | None], None]
 """Hears how many bytes are there, and how many there will be, if the server says so."""
@@ -18,7 +20,7 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
 """Seconds of silence after which nobody is there any more."""
 
 
-def download(address: str, to: Path, *, sha256: str, limit: int, progress: Progress) -> None:
+def download(address: str, to: Path, settings: Settings, *, sha256: str, limit: int, progress: Progress) -> None:
     """Fetch at most `limit` bytes into a new file. Raises Failed or NotAvailable, and leaves no file then.
 
     Redirects are followed, to any host: what arrives is judged by its digest, not by where it came from.
@@ -26,7 +28,7 @@ def download(address: str, to: Path, *, sha256: str, limit: int, progress: Progr
     found = hashlib.sha256()
     with files.opened(to, "xb") as file:
         try:
-            for block in _blocks(address, limit, progress):
+            for block in _blocks(address, settings, limit, progress):
                 found.update(block)
                 file.write(block)
             file.flush()  # a full disk shows here, and not when the file is closed
@@ -39,12 +41,15 @@ def download(address: str, to: Path, *, sha256: str, limit: int, progress: Progr
             raise
 
 
-def _blocks(address: str, limit: int, progress: Progress) -> Iterator[bytes]:
+def _blocks(address: str, settings: Settings, limit: int, progress: Progress) -> Iterator[bytes]:
     too_large = Failed(f"{address}: larger than {limit:,} bytes, the most that is fetched")
     # Not compressed: the bytes counted and digested are those that the server has.
     headers = {"Accept-Encoding": "identity"}
     try:
-        with httpx.stream("GET", address, headers=headers, timeout=_TIMEOUT, follow_redirects=True) as answer:
+        with (
+            connection(address, settings, _TIMEOUT, redirects=True) as http,
+            http.stream("GET", address, headers=headers) as answer,
+        ):
             if answer.status_code != HTTPStatus.OK:
                 raise Failed(f"{address}: HTTP {answer.status_code} {answer.reason_phrase}")
             length = answer.headers.get("content-length", "")

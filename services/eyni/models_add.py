@@ -66,9 +66,9 @@ def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Mod
                     return known
             else:
                 source = unpacked
-                _fetch(what, place / "model.zip", sha256, console)
+                _fetch(what, place / "model.zip", settings, sha256, console)
                 _unpack(place / "model.zip", unpacked)
-            _collect(source, staged, console)
+            _collect(source, staged, settings, console)
             model = load_model(staged)
             _check_place(model, settings, replace)
             rehearse(model, settings, console)
@@ -99,7 +99,7 @@ def _source(what: str, data: Path) -> Path:
         ) from None
 
 
-def _collect(source: Path, staged: Path, console: Console) -> None:
+def _collect(source: Path, staged: Path, settings: Settings, console: Console) -> None:
     """Put together what a model's folder has, and nothing else; fetch what is missing and has an address."""
     files.folder(staged)
     _copy(source, MANIFEST, staged)
@@ -107,7 +107,7 @@ def _collect(source: Path, staged: Path, console: Console) -> None:
         if os.path.lexists(source / part.file):
             _copy(source, part.file, staged)
         elif part.address:
-            _fetch(part.address, staged / part.file, part.sha256, console)
+            _fetch(part.address, staged / part.file, settings, part.sha256, console)
         else:
             raise ModelRefused(f"{source / part.file}: is not there, and {MANIFEST} has no address for it")
     if os.path.lexists(source / CALIBRATION):
@@ -170,12 +170,12 @@ def _unpack(archive: Path, to: Path) -> None:
         raise ModelRefused(f"the .zip cannot be unpacked: {error}") from None
 
 
-def _fetch(address: str, to: Path, sha256: str, console: Console) -> None:
+def _fetch(address: str, to: Path, settings: Settings, sha256: str, console: Console) -> None:
     from services.eyni.fetching import download
 
     console.say(f"fetching {address}")
     with console.bars("bytes", stays=False) as bars:
-        download(address, to, sha256=sha256, limit=LIMIT, progress=bars.add(to.name))
+        download(address, to, settings, sha256=sha256, limit=LIMIT, progress=bars.add(to.name))
 
 
 def _check_place(new: Model, settings: Settings, replace: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from services.eyni.client import metrics_text
+from services.eyni.client import Watcher
 from services.eyni.common import Code, opened, stop_on_signals
 from services.eyni.console import Console, Line, Lines, Styled, Table, out
 from shared.agreement import disagreements
@@ -278,11 +278,12 @@ def drawn(now: Look) -> Lines:
 def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bool) -> Code:
     """Show the state until Ctrl-C, or once. OK where nothing is off."""
     log = opened(settings)
+    watcher = Watcher(url, settings, token)
     try:
-        before = look(log, metrics_text(url, token))
+        before = look(log, watcher.metrics())
         if json_wanted or once:
             time.sleep(1.0)
-            now = look(log, metrics_text(url, token), before)
+            now = look(log, watcher.metrics(), before)
             if json_wanted:
                 out(for_scripts(now))
             else:
@@ -291,8 +292,9 @@ def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bo
         stop = stop_on_signals()
         with Console().live(drawn(before)) as show:
             while not stop.wait(1.0):
-                before = look(log, metrics_text(url, token), before)
+                before = look(log, watcher.metrics(), before)
                 show(drawn(before))
         return Code.OK
     finally:
+        watcher.close()
         log.close()

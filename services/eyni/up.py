@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 
+from services.eyni.client import Watcher
 from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
 from shared import files
@@ -159,9 +160,10 @@ def up(settings: Settings, say: Say) -> None:
 
         url = base_url(settings.api_host, port)
         supervisor = Supervisor(commands, environment, say)
-        arguments = (url, stop, ready, lambda: supervisor.instance("api"))
-        threading.Thread(target=await_ready, args=arguments, name="ready", daemon=True).start()
-        supervisor.run(stop)
+        with Watcher(url, settings) as watcher:
+            arguments = (watcher, stop, lambda: ready(url), lambda: supervisor.instance("api"))
+            threading.Thread(target=await_ready, args=arguments, name="ready", daemon=True).start()
+            supervisor.run(stop)
         say("Stopped.")
 
 
@@ -172,12 +174,12 @@ def base_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def await_ready(url: str, stop: threading.Event, then: Callable[[str], None], instance: Callable[[], str]) -> None:
-    """Ask /readyz until the api process of this name says yes, then call `then` once: another server is not ours."""
-    from services.eyni.client import ready_instance
-
+def await_ready(
+    watcher: "Watcher", stop: threading.Event, then: Callable[[], None], instance: Callable[[], str]
+) -> None:
+    """Ask until the api process of this name says that it is ready, then call `then` once: another is not ours."""
     while not stop.is_set():
-        if (found := ready_instance(url)) and found == instance():
-            then(url)
+        if (found := watcher.ready_instance()) and found == instance():
+            then()
             return
         stop.wait(0.2)

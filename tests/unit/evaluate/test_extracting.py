@@ -195,12 +195,12 @@ def test_a_file_that_cannot_be_read_is_a_sample_with_the_systems_reason(tmp_path
 def test_a_picture_that_is_not_for_this_user_is_told_so_and_not_taken_for_a_broken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, mode: str = "r") -> object:
+    def refuse(path: Path) -> object:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     what = pictures(tmp_path, b"face 1")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)  # root may read any file
+        patch.setattr(extracting, "opened", refuse)  # root may read any file
         assert extracting.image_of(what[0].path) == extracting.Unread("cannot be read: Permission denied")
 
 

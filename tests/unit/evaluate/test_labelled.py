@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.evaluate.labelled import SUFFIXES, CannotRead, Labelled, Templates, read
-from services.eyni import station
+from services.evaluate.labelled import CannotRead, Labelled, Templates, read
+from shared.reading import HIDDEN, NO_PICTURE, SYSTEM
 
 DEV = Path(__file__).resolve().parents[4] / "shared" / "faces"
 
@@ -56,8 +56,8 @@ def test_what_is_no_picture_of_somebody_is_named_and_the_rest_goes_on(tmp_path: 
     found = faces(root)
     assert shown(found, root) == [("a", "a/1.jpg"), ("b", "b/1.jpg")]
     assert problems(found) == {
-        "not called like a picture": 3,
-        "hidden, ignored": 3,
+        NO_PICTURE: 3,
+        HIDDEN: 3,
         "in no person's folder": 1,
         "person without a picture": 1,
     }
@@ -131,8 +131,26 @@ def test_a_link_to_a_persons_folder_counts_and_a_circle_of_links_ends(tmp_path: 
     assert shown(faces(root), root) == [("a", "a/1.jpg"), ("b", "b/1.jpg")]
 
 
-def test_a_picture_is_called_what_a_station_takes_for_one() -> None:
-    assert SUFFIXES == station.SUFFIXES
+def test_a_picture_is_told_by_what_it_holds_and_other_kinds_are_named(tmp_path: Path) -> None:
+    root = folder(tmp_path, "a/1.jpg", "b/1.jpg", "a/@eaDir/1.jpg", "a/Thumbs.db", "__MACOSX/a/._1.jpg")
+    jpeg, heic = b"\xff\xd8\xff\xe0 a jpeg", b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00"
+    contents = {"a/2.jfif": jpeg, "a/scan": jpeg, "a/3.heic": heic, "b/2.jpg": heic, "b/3.tif": b"II*\x00"}
+    for name, content in contents.items():
+        (root / name).write_bytes(content)
+    found = faces(root)
+    assert shown(found, root) == [("a", "a/1.jpg"), ("a", "a/2.jfif"), ("a", "a/scan"), ("b", "b/1.jpg")]
+    assert problems(found) == {
+        "HEIC, which is not read: export as JPEG": 2,
+        "TIFF, which is not read: export as JPEG": 1,
+        SYSTEM: 3,
+    }
+
+
+@pytest.mark.parametrize("name", ["who.csv", "faces.npz"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CannotRead, match=f"{name}: is no file but a pipe"):
+        read(tmp_path / name)
 
 
 # ---- CSV

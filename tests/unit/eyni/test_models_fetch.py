@@ -18,6 +18,7 @@ import pytest
 from services.eyni import models_add
 from services.eyni.fetching import download
 from shared.model import BUILT_IN, CALIBRATION, MANIFEST, find, load_model
+from shared.settings import Settings
 from tests.unit.eyni import folders
 from tests.unit.eyni.folders import Eyni, command
 
@@ -121,7 +122,7 @@ def test_a_file_that_is_there_already_is_neither_written_over_nor_removed(tmp_pa
     mine = tmp_path / "mine.onnx"
     mine.write_bytes(b"mine")
     with pytest.raises(FileExistsError):
-        download(f"{server.url}/theirs", mine, sha256="0" * 64, limit=9, progress=lambda done, whole: None)
+        download(f"{server.url}/theirs", mine, Settings(), sha256="0" * 64, limit=9, progress=lambda done, whole: None)
     assert mine.read_bytes() == b"mine"
 
 

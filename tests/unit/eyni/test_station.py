@@ -2,17 +2,22 @@
 
 import base64
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
+from urllib.parse import unquote
 
 import pytest
 from typer.testing import CliRunner
 
 from services.eyni.__main__ import app
-from services.eyni.station import parse_part, person_of, pictures
+from services.eyni.folder import LINK, SPECIAL, TWICE, look_into
+from services.eyni.station import parse_part, part_of, person_of
+from shared.reading import HIDDEN, SYSTEM
 
 
 @dataclass
@@ -41,6 +46,12 @@ class FakeApi:
                 return 409, {}, {"code": 40901, "message": "exists with other content"}
             case [b"broken"]:
                 return 500, {}, {"code": 50001, "message": "a fault"}
+            case [b"never"]:
+                return 400, {}, {"code": 40003, "message": "[red]no[/x]\x1b[2J"}
+            case [b"token"]:
+                return 401, {}, {"code": 40101, "message": "the token is not valid"}
+            case [b"odd"]:
+                return 200, {}, {"others": {"candidates": [{"nothing": 1}]}}
             case _:
                 return 200, {}, {"others": {"outcome": "ENROLLED_UNIQUE", "candidates": []}}
 
@@ -174,7 +185,8 @@ def test_parts_share_a_folder_without_overlap(api: FakeApi, folder: Path) -> Non
     for part in ("1/3", "2/3", "3/3"):
         run(api, folder, "--part", part)
     assert {person: len(sent) for person, sent in api.bodies.items()} == {"ann": 1, "ben": 1, "dan": 1, "gate_cas": 1}
-    shared_out = [path for k in (1, 2, 3) for path in pictures(folder, (k, 3))]
+    every = look_into(folder).pictures
+    shared_out = [path for k in (1, 2, 3) for path in part_of(every, (k, 3))]
     assert len(shared_out) == len(set(shared_out)) == 4
 
 
@@ -200,3 +212,173 @@ def test_two_pictures_that_would_be_one_person_are_named_before_anything_is_sent
 def test_a_part_that_is_none_is_refused(wrong: str) -> None:
     with pytest.raises(Exception, match="part"):
         parse_part(wrong)
+
+
+# ---- what is in a folder
+
+JPEG = b"\xff\xd8\xff a jpeg"
+HEIC = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00"
+
+
+def made(root: Path, contents: dict[str, bytes]) -> Path:
+    for name, content in contents.items():
+        path = os.fsencode(root / "in") + b"/" + os.fsencode(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+    return root / "in"
+
+
+def test_a_picture_is_told_by_what_it_holds_not_by_its_name(api: FakeApi, tmp_path: Path) -> None:
+    names = ("a.jfif", "b.jpe", "c", "d.heic", "e.J2K", "f.v2")
+    assert run(api, made(tmp_path, dict.fromkeys(names, JPEG))).code == 0
+    assert sorted(api.bodies) == ["a", "b", "c", "d", "e", "f.v2"]
+
+
+def test_what_is_passed_over_is_told_by_kind_and_a_folder_of_nothing_to_send_is_no_success(
+    api: FakeApi, tmp_path: Path
+) -> None:
+    folder = made(tmp_path, {"a.heic": HEIC, "b.jpg": HEIC, "c.tif": b"II*\x00", "d.bmp": b"BM", "notes.txt": b"hello"})
+    done = run(api, folder)
+    assert done.code == 1
+    assert done.summary["passed_over"] == {
+        "BMP, which is not read: export as JPEG": 1,
+        "HEIC, which is not read: export as JPEG": 2,
+        "TIFF, which is not read: export as JPEG": 1,
+        "no picture": 1,
+    }
+    shown = CliRunner().invoke(app, ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(tmp_path)])
+    assert shown.exit_code == 1
+    assert "passed over, HEIC, which is not read: export as JPEG: 2 (a.heic; b.jpg)" in shown.output
+    assert "no picture to send" in shown.output
+    made(tmp_path, {"good.jpg": JPEG})
+    assert run(api, folder).code == 0
+
+
+def test_hidden_files_thumbnails_links_and_a_file_twice_are_nobody(api: FakeApi, tmp_path: Path) -> None:
+    names = ("a.jpg", "._a.jpg", ".b.jpg", "@eaDir/a.jpg", ".thumbnails/a.jpg", "__MACOSX/a.jpg", "sub/Thumbs.db")
+    folder = made(tmp_path, dict.fromkeys(names, JPEG) | {"double.jpg": b"\x00\x05\x16\x07"})
+    (tmp_path / "elsewhere.jpg").write_bytes(JPEG)
+    (folder / "out.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.jpg").symlink_to("nowhere")
+    os.link(folder / "a.jpg", folder / "again.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    done = run(api, folder)
+    assert list(api.bodies) == ["a"]
+    assert done.code == 0
+    assert done.summary["passed_over"] == {HIDDEN: 3, SYSTEM: 4, LINK: 3, TWICE: 1, SPECIAL: 1}
+
+
+@pytest.mark.parametrize("where", ["M\udcfcller.jpg", "M\udcfcller/a.jpg"])
+def test_a_name_that_is_no_utf8_is_told_and_the_others_go_on(api: FakeApi, tmp_path: Path, where: str) -> None:
+    folder = made(tmp_path, {where: JPEG, "ann.jpg": JPEG})
+    first = run(api, folder)
+    assert (first.code, list(api.bodies)) == (0, ["ann"])
+    assert first.summary["unusable"] == {where.replace("\udcfc", r"\xfc"): AnyOf("is not UTF-8")}
+    assert run(api, folder).summary["sent_now"] == 0
+    shown = CliRunner().invoke(app, ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(tmp_path)])
+    assert r"M\xfcller" in shown.output
+    assert "rename it" in shown.output
+
+
+class AnyOf(str):
+    """Equal to every text that holds this."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and str(self) in other
+
+    __hash__ = str.__hash__
+
+
+def test_ids_are_of_one_spelling_whatever_the_file_system_has(api: FakeApi, tmp_path: Path) -> None:
+    run(api, made(tmp_path, {"Gu\u0308ls\u0327\u0259n.jpg": JPEG}))
+    assert [unquote(person) for person in api.bodies] == ["G\u00fcl\u015f\u0259n"]
+
+
+def test_one_person_in_two_spellings_is_named_before_anything_is_sent(api: FakeApi, tmp_path: Path) -> None:
+    folder = made(tmp_path, {"Gu\u0308l.jpg": JPEG, "G\u00fcl.jpg": JPEG})
+    result = CliRunner().invoke(
+        app, ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(tmp_path)]
+    )
+    assert (result.exit_code, api.bodies) == (1, {})
+    assert "would both be person" in result.output
+
+
+@pytest.mark.parametrize("name", ["a\u200bb.jpg", "x" * 220 + ".jpg", "a\x1b[2Jb.jpg", "a\nb.jpg", "a\\b.jpg"])
+def test_a_name_that_is_no_id_is_told_and_never_sent(api: FakeApi, tmp_path: Path, name: str) -> None:
+    done = run(api, made(tmp_path, {name: JPEG, "ann.jpg": JPEG}))
+    assert (done.code, list(api.bodies)) == (0, ["ann"])
+    (message,) = cast("dict[str, str]", done.summary["unusable"]).values()
+    assert message.startswith("its path is no personId")
+
+
+def test_what_no_sending_again_changes_is_not_sent_again_until_it_is_another_file(api: FakeApi, tmp_path: Path) -> None:
+    folder = made(tmp_path, {"ann.jpg": b"good", "ben.jpg": b"never", "cas.jpg": b"", "dan.jpg": b"x" * 10_000_000})
+    first = run(api, folder)
+    assert first.code == 0
+    assert first.summary["unanswered"] == 0
+    assert first.summary["unusable"] == {
+        "ben.jpg": "[red]no[/x]\x1b[2J (HTTP 400)",
+        "cas.jpg": AnyOf("is empty"),
+        "dan.jpg": AnyOf("has 10,000,000 bytes, more than"),
+    }
+    api.bodies.clear()
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(tmp_path / "data")]
+    shown = CliRunner().invoke(app, command)
+    assert (shown.exit_code, api.bodies) == (0, {})
+    assert "start again" not in shown.output
+    assert "replaced, renamed, or touched" in shown.output
+    assert "\x1b" not in shown.output
+    # Replaced by one of the same size and time.
+    before = (folder / "ben.jpg").stat()
+    (folder / "new").write_bytes(b"great")
+    os.utime(folder / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(folder / "new", folder / "ben.jpg")
+    assert run(api, folder).summary["outcomes"] == {"enrolled": 2, "unusable": 2}
+    assert list(api.bodies) == ["ben"]
+
+
+def test_a_refusal_that_the_plan_may_have_caused_is_tried_again_with_another_plan(api: FakeApi, tmp_path: Path) -> None:
+    folder = made(tmp_path, {"ben.jpg": b"never"})
+    assert run(api, folder).code == 1  # nothing could be sent
+    run(api, folder)
+    run(api, folder, "--gallery", "other")
+    assert len(api.bodies["ben"]) == 2
+
+
+def test_one_picture_whose_answer_makes_no_sense_does_not_end_the_run(api: FakeApi, tmp_path: Path) -> None:
+    done = run(api, made(tmp_path, {"a.jpg": b"odd", "b.jpg": b"good"}), "--parallel", "1")
+    assert (done.code, done.summary["outcomes"]) == (1, {"error": 1, "enrolled": 1})
+
+
+def test_a_token_that_is_not_taken_ends_the_run_at_once(api: FakeApi, tmp_path: Path) -> None:
+    folder = made(tmp_path, {f"{n}.jpg": b"token" for n in range(20)})
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(tmp_path), "--parallel", "1"]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, len(api.bodies)) == (1, 1)
+    assert "the token is not valid (HTTP 401)" in result.output
+
+
+@pytest.mark.parametrize("option", ["--encounter", "--gallery"])
+@pytest.mark.parametrize("value", ["..", "a/b", "a\u202eb", ""])
+def test_ids_of_the_plan_are_checked_before_anything_is_sent(
+    api: FakeApi, folder: Path, option: str, value: str
+) -> None:
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--data", str(folder.parent), option, value]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, api.bodies) == (2, {})
+    assert option in result.output
+
+
+def test_a_journal_is_a_file_and_of_other_bytes_nothing_is_read(api: FakeApi, folder: Path) -> None:
+    journal = folder.parent / "journal"
+    journal.write_bytes(b"\xff\xfe\x00[]\n")
+    assert run(api, folder, "--journal", str(journal)).summary["sent_now"] == 4
+    os.mkfifo(folder.parent / "pipe")
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--journal", str(folder.parent / "pipe")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert "pipe: is no file" in result.output

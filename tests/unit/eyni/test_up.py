@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from services.eyni import up
+from services.eyni.client import Watcher
 from services.eyni.common import Failed
 from services.eyni.up import Supervisor, only_one
 from shared.heartbeat import instance_of
+from shared.settings import Settings
 
 STAYS = """
 import signal, time
@@ -183,27 +185,34 @@ class FakeReady:
         self._server.server_close()
 
 
+def answer(instance: str, ready: bool) -> bytes:
+    return json.dumps({"ready": ready, "instance": instance}).encode()
+
+
 def test_another_server_on_the_port_is_not_taken_for_the_api(started: list[Running]) -> None:
     running = Running(api="import time; time.sleep(60)")
     started.append(running)
     eventually(lambda: running.pid("api") > 0)
     mine = instance_of("api", running.pid("api"))
     fake, stop, said = FakeReady(), threading.Event(), list[str]()
+    watcher = Watcher(fake.url, Settings())
     thread = threading.Thread(
-        target=up.await_ready, args=(fake.url, stop, said.append, lambda: running.supervisor.instance("api"))
+        target=up.await_ready,
+        args=(watcher, stop, lambda: said.append("ready"), lambda: running.supervisor.instance("api")),
     )
     try:
         thread.start()
-        for body in (b"ok", b"[]", b"{}", json.dumps({"instance": instance_of("api", 1)}).encode()):
+        for body in (b"ok", b"[]", b"{}", answer(instance_of("api", 1), True), answer(mine, False)):
             fake.body = body
             for _ in range(2):
                 assert fake.asked.acquire(timeout=10)
             assert said == []
-        fake.body = json.dumps({"instance": mine}).encode()
-        eventually(lambda: said == [fake.url])
+        fake.body = answer(mine, True)
+        eventually(lambda: said == ["ready"])
     finally:
         stop.set()
         thread.join()
+        watcher.close()
         fake.close()
 
 
