@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from services.api.registry import Registry
+from services.api.registry import Registry, require_whole
 from services.api.tables import RegistryUnavailable
 from services.api.waiting import Waiting
 from shared import metrics
@@ -170,7 +170,10 @@ class Follower:
                 _log.warning("topic was made anew; following it from its start", topic=topic)
             self._next = {topic: self._registry.positions(topic) for topic in _FOLLOWED}
         for topic in _FOLLOWED:
-            starts = dict.fromkeys(self._log.spans(topic), 0) | self._next[topic]
+            spans = self._log.spans(topic)
+            if topic == Name.GALLERY:
+                require_whole(self._next[topic].get(0, 0), spans[0].end)
+            starts = dict.fromkeys(spans, 0) | self._next[topic]
             self._readers[topic] = self._log.read(topic, starts)
         ends = {partition: span.end for partition, span in self._log.spans(Name.HEARTBEATS).items()}
         self._readers[Name.HEARTBEATS] = self._log.read(Name.HEARTBEATS, ends)

@@ -4,7 +4,7 @@ Open to whoever reaches the port; nothing here names a person, a client or a set
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -94,8 +94,9 @@ def readiness(desk: Desk) -> Mapping[str, object]:
         "log or database do not answer": follower.healthy,
         "the registry is behind the log": follower.caught_up,
         "the log takes no records": desk.heartbeat.reported_within(APPEND_SECONDS),
-        "no matcher is ready": follower.ready("match", HEARD_SECONDS) is not None,
-        "no enroll process is ready": follower.ready("enroll", HEARD_SECONDS) is not None,
+        _not_ready("no matcher is ready", services["match"]): follower.ready("match", HEARD_SECONDS) is not None,
+        _not_ready("no enroll process is ready", services["enroll"]): follower.ready("enroll", HEARD_SECONDS)
+        is not None,
     }
     return {
         "missing": [name for name, there in missing.items() if not there],
@@ -105,6 +106,12 @@ def readiness(desk: Desk) -> Mapping[str, object]:
         ],
         "services": services,
     }
+
+
+def _not_ready(what: str, reports: Sequence[Mapping[str, object]]) -> str:
+    """Add why, where a process of the service says it."""
+    details = [str(report["detail"]) for report in reports if report["detail"]]
+    return f"{what}: {details[-1]}" if details else what
 
 
 def _expected(one: Performance) -> dict[str, object]:

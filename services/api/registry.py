@@ -7,10 +7,11 @@ with a record finds the position beyond it, and leaves it.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from services.api.outcomes import DEAD_LETTER, dead_capture, is_capture, label
 from services.api.registry_gallery import ACTIVE, GALLERY_FAMILY, count, fold, read_encounters
@@ -47,7 +48,26 @@ _RULE: Final = "acceptance"
 
 _REBUILD: Final = "rebuild it from the log with `eyni registry rebuild`, with every api stopped"
 
+ADOPT: Final = (
+    "restore the log, or choose the right one (EYNI_LOG, EYNI_DATA, EYNI_REGISTRY); if this log is to be believed, "
+    "though it lacks people whom the registry knows: `eyni log adopt`"
+)
+"""What to do where the log is another than the one followed, or holds less: a rebuild would clear whom it lacks."""
+
 _E = TypeVar("_E")
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """How far a registry is in which gallery log, and how many encounters it holds."""
+
+    log: str
+    position: int
+    encounters: int
+
+    def in_words(self) -> str:
+        """Say it in a line for the operator."""
+        return f"{self.encounters} encounters at position {self.position} of log {self.log} (registry)"
 
 
 class Registry:
@@ -223,7 +243,7 @@ class Registry:
             for topic, identity in identities.items():
                 if known[_identity(topic)] != identity:
                     if topic == Name.GALLERY:
-                        raise RegistryMisfit(f"the registry follows another log than this one: {_REBUILD}")
+                        raise RegistryMisfit(f"the registry follows another log than this one: {ADOPT}")
                     connection.execute(update(meta).where(meta.c.name == _identity(topic)).values(value=identity))
                     connection.execute(delete(positions).where(positions.c.topic == topic))
                     anew.append(topic)
@@ -241,6 +261,18 @@ class Registry:
                 )
 
     # ---- rebuilding
+
+    def followed(self) -> Followed | None:
+        """Return what was followed of the gallery log; None where that is nothing.
+
+        A rebuild that was broken off has forgotten how much it was: it counts as much as the log that it reads.
+        """
+        with self.engine.begin() as connection:
+            known = dict(connection.execute(select(meta.c.name, meta.c.value)).all())
+            count: int = connection.execute(select(func.count()).select_from(encounters)).scalar_one()
+        position = self.positions(Name.GALLERY).get(0, 0)
+        identity = known.get("rebuilding") or (known.get(_identity(Name.GALLERY)) if position else None)
+        return Followed(identity, position, count) if identity else None
 
     def begin_rebuild(self, gallery_identity: str) -> None:
         """Empty what is derived from the log. Until `end_rebuild`, no other process may follow.
@@ -327,3 +359,12 @@ class Registry:
 
 def _identity(topic: Name) -> str:
     return f"identity:{topic}"
+
+
+def require_whole(followed: int, end: int) -> None:
+    """Refuse a gallery log that ends before what was followed of it. `followed`, `end`: next offsets."""
+    if followed > end:
+        raise RegistryMisfit(
+            f"the registry knows {followed} records of the gallery, and the log holds {end}: it was cut short, or "
+            f"restored from an older backup; {ADOPT}"
+        )

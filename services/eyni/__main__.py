@@ -299,6 +299,25 @@ def topics(data: Data = None, log: Log = None, json: Json = False) -> None:
     topics(load(data, log), json)
 
 
+_log = typer.Typer(help="The log that everything is on.", no_args_is_help=True)
+app.add_typer(_log, name="log", rich_help_panel=_OPERATORS)
+
+
+@_log.callback()
+def _() -> None:
+    """Keep `adopt` a command of its own: it will not stay alone."""
+
+
+@_log.command()
+def adopt(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False, data: Data = None, log: Log = None
+) -> None:
+    """Believe a log that lacks what snapshots or the registry know. First look for a backup. Stop the api meanwhile."""
+    from services.eyni.adopt import adopt
+
+    adopt(load(data, log), yes)
+
+
 _registry = typer.Typer(help="The database that follows the log.", no_args_is_help=True)
 app.add_typer(_registry, name="registry", rich_help_panel=_OPERATORS)
 

@@ -9,20 +9,20 @@ from services.match.gallery import Gallery
 from services.match.index import use_threads
 from services.match.matching import Matcher
 from services.match.policy import Policy
-from services.match.snapshot import SnapshotRefused, Snapshots
+from services.match.snapshot import LostLog, SnapshotRefused, Snapshots
 from services.match.worker import Worker
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
 from shared.calibration import Comparator
 from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
-from shared.heartbeat import Heartbeat, instance_of, loaded
+from shared.heartbeat import PERIOD, Heartbeat, instance_of, loaded
 from shared.log import Log, LogGap, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
 from shared.model import in_use
 from shared.settings import Settings
-from shared.topics import TOPICS, Group, Name
+from shared.topics import TOPICS, Group, Name, entry
 
 BACK_OFF = 0.5
 """Seconds between two tries while the log does not answer: a broker that restarts is back within ten."""
@@ -52,11 +52,14 @@ def recover(log: Log, snapshots: Snapshots, comparator: Comparator, tidy: bool =
 
     `tidy`: put aside what is refused, and remove what was left half-written; not where another process may own them.
 
+    Raises LostLog where a snapshot knows more than this log: believing the log would clear everybody whom it lacks.
     Raises LogGap where the log no longer holds what would have to be replayed: an answer from a gallery with a hole
     would clear somebody who is enrolled, so an operator must restore the log (or an older snapshot) first.
     """
     span = log.spans(Name.GALLERY)[0]
     identity = log.identity(Name.GALLERY)
+    if reason := contradiction(log, snapshots):
+        raise LostLog(reason)
     if tidy:
         snapshots.sweep()
     for generation in snapshots.generations():
@@ -81,6 +84,20 @@ def recover(log: Log, snapshots: Snapshots, comparator: Comparator, tidy: bool =
     return Gallery(comparator)
 
 
+def contradiction(log: Log, snapshots: Snapshots) -> str:
+    """Say what the newest snapshot that contradicts the log knows, and what to do; empty where none does."""
+    end = log.spans(Name.GALLERY)[0].end
+    identity = log.identity(Name.GALLERY)
+    witnesses = snapshots.contradicting(identity, end)
+    if not witnesses:
+        return ""
+    return (
+        f"the log was lost, cut short or exchanged: there were {witnesses[0].in_words()}, and this log ({identity}) "
+        f"holds {end} records. Everybody whom it lacks would be unknown, so nothing is answered. Restore the log, or "
+        "choose the right one (EYNI_LOG, EYNI_DATA); if this one is to be believed: `eyni log adopt`"
+    )
+
+
 def worker(log: Log, settings: Settings, comparator: Comparator, snapshots: Snapshots | None = None) -> Worker:
     """Wire a matcher to a log whose topics exist; without `snapshots` it replays everything and writes none."""
     gallery = recover(log, snapshots, comparator) if snapshots else Gallery(comparator)
@@ -101,7 +118,10 @@ def run(settings: Settings, stop: threading.Event) -> None:
             return
         use_threads(settings.match_threads)
         metrics.serve(settings.metrics_host, settings.match_metrics_port)
-        matcher = worker(log, settings, compares, snapshots_in(settings.data))
+        snapshots = snapshots_in(settings.data)
+        if not _believed(log, snapshots, calibration, stop):
+            return
+        matcher = worker(log, settings, compares, snapshots)
         heartbeat = Heartbeat(log, lambda: describe(log, matcher, calibration))
         heartbeat.start()
         orderly = False
@@ -137,6 +157,31 @@ def describe(log: Log, matcher: Worker, calibration: Loaded) -> ServiceReported:
         expected=matcher.expected,
         calibration=calibration,
     )
+
+
+def _believed(log: Log, snapshots: Snapshots, calibration: Loaded, stop: threading.Event) -> bool:
+    """Wait, and say why, while a snapshot contradicts the log; False if told to stop meanwhile.
+
+    The process stays: it goes on by itself once the operator has restored or adopted the log.
+    """
+    waits = False
+    while not stop.is_set():
+        try:
+            reason = contradiction(log, snapshots)
+            if not reason:
+                return True
+            if not waits:
+                _log.error("not ready", reason=reason)
+                waits = True
+            report = ServiceReported(
+                "match", instance_of("match"), datetime.now(UTC), ready=False, detail=reason, calibration=calibration
+            )
+            log.append([entry(report)], timeout=PERIOD)
+        except LogUnavailable as error:
+            metrics.LOG_ERRORS.labels("match").inc()
+            _log.warning("the log does not answer; waiting", error=str(error))
+        stop.wait(PERIOD)
+    return False
 
 
 def digest(settings: Settings, cold: bool) -> dict[str, str | int]:

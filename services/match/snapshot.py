@@ -7,6 +7,7 @@ none is written: the index is built anew from verified rows.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -55,8 +56,47 @@ _MANIFEST: Final = TypeAdapter(Manifest)
 _OBJECT: Final = TypeAdapter(dict[str, object])
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What manifests of all formats have."""
+
+    log: str
+    position: int
+    encounters: int
+
+
+_SAID: Final = TypeAdapter(_Said)
+
+
 class SnapshotRefused(Exception):
     """A generation that must not be used; says which file, and why."""
+
+
+class LostLog(Exception):
+    """A snapshot knows more than the log holds, or another log: whoever it knows would be cleared. An operator decides.
+
+    The message says what is known, of which log, and what to do.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """What a generation of any format says of the log that it was made from."""
+
+    folder: Path
+    log: str
+    position: int
+    encounters: int
+
+    @classmethod
+    def of(cls, generation: Path) -> "Witness":
+        """Read it. Raises SnapshotRefused, ValidationError: it says nothing that can be relied upon."""
+        said = _SAID.validate_python(_sealed(generation))
+        return cls(generation, said.log, said.position, said.encounters)
+
+    def in_words(self) -> str:
+        """Say it in a line for the operator."""
+        return f"{self.encounters} encounters at position {self.position} of log {self.log} (snapshot {self.folder})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +110,22 @@ class Snapshots:
         if not self.folder.is_dir():
             return []
         return sorted((p for p in self.folder.iterdir() if p.name.isdigit()), reverse=True)
+
+    def contradicting(self, log: str, end: int) -> list[Witness]:
+        """Return the generations that know another log, or this one further than `end` (its next offset).
+
+        Only those that hold something: the snapshot of an empty log witnesses nothing. Damaged ones are passed over:
+        `load` refuses them, and says why.
+        """
+        found: list[Witness] = []
+        for generation in self.generations():
+            try:
+                witness = Witness.of(generation)
+            except (SnapshotRefused, ValidationError):
+                continue
+            if witness.position > 0 and (witness.log != log or witness.position > end):
+                found.append(witness)
+        return found
 
     def sweep(self) -> None:
         """Remove what writers left behind that were killed: it holds templates, and nobody will read it."""
@@ -186,6 +242,17 @@ def _view(manifest: Manifest, contents: dict[str, bytes]) -> GalleryView:
 
 
 def _read_manifest(generation: Path) -> Manifest:
+    written = _sealed(generation)
+    if written.get("format") != FORMAT:
+        raise SnapshotRefused(f"{generation.name}: format {written.get('format')}; this version reads {FORMAT}")
+    try:
+        return _MANIFEST.validate_json(json.dumps(written))
+    except ValidationError:
+        raise SnapshotRefused(f"{generation.name}/manifest.json: not a manifest") from None
+
+
+def _sealed(generation: Path) -> dict[str, object]:
+    """Return what a manifest says, of whatever format, once it is seen to be whole."""
     path = generation / "manifest.json"
     try:
         content = path.read_bytes()
@@ -195,10 +262,7 @@ def _read_manifest(generation: Path) -> Manifest:
     if seal != hashlib.sha256(body).hexdigest().encode() + b"\n":
         raise SnapshotRefused(f"{generation.name}/manifest.json: its SHA-256 is not the one it ends with")
     try:
-        written = _OBJECT.validate_json(body)
-        if written.get("format") != FORMAT:
-            raise SnapshotRefused(f"{generation.name}: format {written.get('format')}; this version reads {FORMAT}")
-        return _MANIFEST.validate_json(body)
+        return _OBJECT.validate_json(body)
     except ValidationError:
         raise SnapshotRefused(f"{generation.name}/manifest.json: not a manifest") from None
 

@@ -19,7 +19,7 @@ from services.match.snapshot import SnapshotRefused, Snapshots
 from shared.calibration import Calibration, Comparator, Prepared
 from shared.events import EncounterRemoved, GalleryEvent, PersonsMerged
 from shared.log.memory import MemoryLog
-from shared.topics import TOPICS, entry
+from shared.topics import TOPICS, Name, entry
 from tests.facts import a_cohort, calibration, comparator, enrolled, request, template
 
 LOG = "the-log"
@@ -131,17 +131,17 @@ FIRST_FORMAT = (
 
 
 def test_a_snapshot_from_before_calibration_is_refused_and_the_log_replayed(tmp_path: Path) -> None:
+    log = MemoryLog()
+    log.ensure(list(TOPICS.values()))
+    log.append([entry(enrolled(1, "ada", [template(1)]))])
     generation = tmp_path / f"{1:020d}"
     generation.mkdir()
-    seal = hashlib.sha256(FIRST_FORMAT).hexdigest().encode()
-    (generation / "manifest.json").write_bytes(FIRST_FORMAT + b"\n" + seal + b"\n")
+    body = FIRST_FORMAT.replace(b"the-log", log.identity(Name.GALLERY).encode())
+    (generation / "manifest.json").write_bytes(body + b"\n" + hashlib.sha256(body).hexdigest().encode() + b"\n")
     snapshots = Snapshots(tmp_path)
     with pytest.raises(SnapshotRefused, match=f"format 1; this version reads {module.FORMAT}"):
         snapshots.load(generation, LOG, end=100, comparator=comparator())
 
-    log = MemoryLog()
-    log.ensure(list(TOPICS.values()))
-    log.append([entry(enrolled(1, "ada", [template(1)]))])
     recovered = recover(log, snapshots, comparator())
 
     assert recovered.position == 0

@@ -15,7 +15,7 @@ from shared.encounters import Key
 from shared.events import PersonRemoved, Refused, ServiceReported
 from shared.log import LogGap, LogUnavailable, Span
 from shared.log.memory import MemoryLog
-from shared.topics import Entry, Name
+from shared.topics import TOPICS, Entry, Name
 from tests.unit.api.registry.facts import COMPARATOR, START, append, decided, enrolled, new_log, request
 
 
@@ -270,17 +270,68 @@ def test_a_registry_that_was_lost_is_rebuilt_from_all_that_the_log_holds(stage: 
     registry.close()
 
 
-def test_a_rebuild_from_another_log_leaves_nothing_of_the_first(stage: Stage) -> None:
+def test_a_rebuild_from_another_log_is_refused_until_an_operator_adopts_that_log(stage: Stage) -> None:
     _fill(stage.log)
     stage.follower.run_once()
+    before = list(stage.registry.gallery_content("ALL", 0, 9))
     other = new_log()
     append(other, enrolled("c-9", "z"))
 
-    rebuild(other, stage.url, COMPARATOR, lambda done, total: None)
+    with pytest.raises(RegistryMisfit, match=r"another log.*eyni log adopt"):
+        rebuild(other, stage.url, COMPARATOR, lambda done, total: None)
+    assert list(stage.registry.gallery_content("ALL", 0, 9)) == before
+
+    rebuild(other, stage.url, COMPARATOR, lambda done, total: None, adopt=True)
 
     assert list(stage.registry.gallery_content("ALL", 0, 9)) == [Key("z", "e")]
     assert stage.registry.decided("c-1") is None
     assert dict(stage.registry.outcome_counts()) == {}
+
+
+class _Shorter(MemoryLog):
+    """A log restored from an older backup: the same log, and its gallery ends earlier than it did."""
+
+    def __init__(self, whole: MemoryLog) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def identity(self, topic: Name) -> str:
+        return self._whole.identity(topic)
+
+
+def test_a_log_that_ends_before_what_was_followed_is_neither_followed_nor_rebuilt_from(stage: Stage) -> None:
+    _fill(stage.log)
+    stage.follower.run_once()
+    before = list(stage.registry.gallery_content("ALL", 0, 9))
+    shorter = _Shorter(stage.log)
+    shorter.ensure(list(TOPICS.values()))
+
+    with pytest.raises(RegistryMisfit, match=r"the log holds 0: it was cut short.*eyni log adopt"):
+        Follower(shorter, stage.registry, stage.waiting).run_once()
+    with pytest.raises(RegistryMisfit, match=r"the log holds 0: it was cut short.*eyni log adopt"):
+        rebuild(shorter, stage.url, COMPARATOR, lambda done, total: None)
+    assert list(stage.registry.gallery_content("ALL", 0, 9)) == before
+
+
+def test_a_rebuild_that_was_broken_off_counts_as_much_as_the_log_that_it_read(stage: Stage) -> None:
+    _fill(stage.log)
+    stage.follower.run_once()
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild(stage.log, stage.url, COMPARATOR, interrupt)
+    with pytest.raises(RegistryMisfit, match="another log"):
+        rebuild(new_log(), stage.url, COMPARATOR, lambda done, total: None)
+
+
+def test_a_registry_that_followed_nothing_yet_is_rebuilt_from_any_log(stage: Stage) -> None:
+    stage.follower.run_once()
+    other = new_log()
+    append(other, enrolled("c-9", "z"))
+    rebuild(other, stage.url, COMPARATOR, lambda done, total: None)
+    assert list(stage.registry.gallery_content("ALL", 0, 9)) == [Key("z", "e")]
 
 
 def test_a_rebuild_that_was_broken_off_must_be_run_again(stage: Stage) -> None:

@@ -364,7 +364,7 @@ def test_another_log_is_refused_and_told_how_to_go_on(url: str) -> None:
     registry.adopt({Name.GALLERY: "one", Name.DECISIONS: "one"})
     registry.apply_decisions(_decisions(decided("c-1")))
 
-    with pytest.raises(RegistryMisfit, match="eyni registry rebuild"):
+    with pytest.raises(RegistryMisfit, match="eyni log adopt"):
         registry.adopt({Name.GALLERY: "two"})
 
     assert list(registry.adopt({Name.GALLERY: "one", Name.DECISIONS: "two"})) == [Name.DECISIONS]
