@@ -38,8 +38,9 @@ def parse(body: bytes) -> Any:
         # Strict where the standard library is not: no NaN, no lone surrogates, no endless nesting or digits.
         value: Any = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        # pydantic-core's parser speaks of JSON only, not of validators.
         reason = str(error).partition(" at line")[0]
+        if "recursion" in reason:
+            reason = f"it is nested deeper than the {DEPTH} levels that are taken"
         raise Refusal(Code.NOT_JSON, f"the body is no JSON: {reason}") from None
     # As many colons as fields: so there is none in a text, and no field was there twice and got lost.
     if rest.count(b":") != _fields(value):

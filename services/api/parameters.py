@@ -22,6 +22,7 @@ Transaction = Annotated[
 Callback = Annotated[
     str | None,
     Query(
+        max_length=2000,
         description="where the result will be sent; its host must be on the operator's list",
         json_schema_extra={"format": "uri"},
     ),
@@ -43,8 +44,9 @@ Threshold = Annotated[
 AccuracyLevel = Annotated[
     str | None,
     Query(
+        max_length=200,
         description="of an identification: fpir-10 to fpir-60, the share of searches that name a stranger in dB, "
-        "whatever the gallery's size (fpir-30: one in 1,000), instead of threshold. A verification has none"
+        "whatever the gallery's size (fpir-30: one in 1,000), instead of threshold. A verification has none",
     ),
 ]
 ServiceLevel = Annotated[int | None, Query(ge=0, le=9, description="taken and without effect: there is one level")]

@@ -313,7 +313,7 @@ async def readTemplate(
     encounterId: EncounterId,
     biometricType: Annotated[BiometricType | None, Query()] = None,
     biometricSubType: Annotated[BiometricSubType | None, Query()] = None,
-    instance: Annotated[str | None, Query()] = None,
+    instance: Annotated[str | None, Query(max_length=200)] = None,
     templateFormat: Annotated[TemplateFormat | None, Query()] = None,
     qualityFormat: Annotated[QualityFormat | None, Query()] = None,
 ) -> Response:

@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 import pytest
 
+from services.api import health, routes_crud, routes_gallery, routes_search
 from services.api.app import methods_of
 from services.api.door import objection_to_path
+from services.api.routing import Route
 from tests.unit.api.conftest import Api, encounter, sent_raw
 from tests.unit.api.osia import operations
 
@@ -130,6 +132,22 @@ def test_operations_take_ids_by_the_rule_of_the_edge_only() -> None:
         if any(alias.name == "Id" for alias in node.names)
     ]
     assert lax == []
+
+
+def test_every_operation_is_one_of_ours_and_every_text_in_its_address_has_a_bound(steady: Api) -> None:
+    # `Route` is what reads a body within its limits and deadlines; health takes none.
+    for router in (routes_crud.router, routes_search.router, routes_gallery.router):
+        assert [route for route in router.routes if type(route) is not Route] == []
+    assert [route for route in health.router.routes if getattr(route, "body_field", None) is not None] == []
+    document = steady.client.get("/openapi.json").json()
+    unbounded = [
+        (method, path, parameter["name"])
+        for method, path, operation in operations(document).values()
+        for parameter in operation["parameters"]
+        for schema in [parameter["schema"]]
+        if schema.get("type") == "string" and not schema.keys() & {"maxLength", "enum", "const"}
+    ]
+    assert unbounded == []
 
 
 # ---- methods

@@ -1,6 +1,7 @@
 # pyright: basic
 """Schemathesis against our own OpenAPI (S35): whatever is sent, the answer is one that is declared, and true to it."""
 
+import os
 from collections import Counter
 from collections.abc import Generator
 from typing import Any
@@ -25,8 +26,8 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 EVERY: Any = list(HealthCheck)
 
-EXAMPLES = 60
-"""An operation: 22 of them take less than a minute."""
+EXAMPLES = int(os.environ.get("EYNI_FUZZ_EXAMPLES", "60"))
+"""An operation: 22 of them take less than a minute. `python -m tests.benchmarks.fuzz` runs more."""
 
 
 @pytest.fixture(scope="module")

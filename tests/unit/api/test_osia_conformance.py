@@ -15,7 +15,7 @@ from tests.unit.api.osia import abis, differences, operations
 DIFFERENCES = {
     r"^\w+\.parameters\.(path|query) \w+\.schema\.(minLength|maxLength|pattern): ours only": (
         "ids and transaction ids: 1 to 200 characters, no control characters, and ids no slash and no backslash; "
-        "algorithm at most 200"
+        "a callback at most 2,000, other texts 200"
     ),
     r"\.(encounterId|galleries\.items|schema\.items)\.(minLength|maxLength|pattern): ours only": (
         "the same for the ids in a body"
