@@ -25,6 +25,14 @@ GALLERIES: Final = 100
 """Most galleries of one encounter."""
 
 
+LISTED: Final = 100
+"""Most items of other lists: there are ten fingers, and a few signatures. Each wrong item makes a line of an error."""
+
+STRANGE: Final = 20
+"""Unknown fields of an object that are told by name; with more of them the object is another one altogether. 99,000
+kept the event loop busy for four seconds, with the making of errors that nobody is told."""
+
+
 def _id(text: str) -> str:
     if (wrong := objection_to_id(text)) is not None:
         raise ValueError(wrong)
@@ -114,9 +122,11 @@ class _Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_null(cls, data: Any) -> Any:
+    def _few_and_no_null(cls, data: Any) -> Any:
         if isinstance(data, dict):
             fields = cast(dict[str, object], data)
+            if len(fields) > len(cls.model_fields) + STRANGE:
+                raise ValueError(f"has {len(fields)} fields; there are {len(cls.model_fields)} that it may have")
             for name in cls.model_fields:
                 if name in fields and fields[name] is None:
                     raise ValueError(f"{name} is null; leave it out instead")
@@ -166,7 +176,7 @@ class BiometricData(_Model):
     mimeType: Maybe[str] = None
     resolution: Maybe[int] = None
     compression: Maybe[CompressionType] = None
-    missing: Maybe[list[MissingType]] = None
+    missing: Maybe[Annotated[list[MissingType], Field(max_length=LISTED)]] = None
     metadata: Maybe[str] = None
     comment: Maybe[str] = None
     template: Annotated[Maybe[str], Field(repr=False)] = None
@@ -177,7 +187,7 @@ class BiometricData(_Model):
     algorithm: Maybe[str] = None
     vendor: Maybe[str] = None
     encryption: Maybe[Encryption] = None
-    integrity: Maybe[list[Integrity]] = None
+    integrity: Maybe[Annotated[list[Integrity], Field(max_length=LISTED)]] = None
 
 
 Biometrics = Annotated[list[BiometricData], Field(min_length=1, max_length=SAMPLES)]
@@ -212,7 +222,7 @@ class Encounter(_Model):
     biographicData: Maybe[BiographicData] = None
     biometricData: Biometrics
     encryption: Maybe[Encryption] = None
-    integrity: Maybe[list[Integrity]] = None
+    integrity: Maybe[Annotated[list[Integrity], Field(max_length=LISTED)]] = None
 
 
 class ScoreDetail(_Model):
@@ -253,20 +263,20 @@ class IdentifyRequest(_Model):
     filter: Filter
     biometricData: Biometrics
     encryption: Maybe[Encryption] = None
-    integrity: Maybe[list[Integrity]] = None
+    integrity: Maybe[Annotated[list[Integrity], Field(max_length=LISTED)]] = None
 
 
 class VerifyFromIdRequest(_Model):
     biometricData: Biometrics
     encryption: Maybe[Encryption] = None
-    integrity: Maybe[list[Integrity]] = None
+    integrity: Maybe[Annotated[list[Integrity], Field(max_length=LISTED)]] = None
 
 
 class VerifyFromBioRequest(_Model):
     biometricData1: Biometrics
     biometricData2: Biometrics
     encryption: Maybe[Encryption] = None
-    integrity: Maybe[list[Integrity]] = None
+    integrity: Maybe[Annotated[list[Integrity], Field(max_length=LISTED)]] = None
 
 
 class VerifyResponse(_Model):

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
@@ -49,9 +49,9 @@ MANY = b",".join([b"{}"] * 3_900_000)
     ids=["empty objects", "numbers", "texts", "depth", "objects in objects", "small objects"],
 )
 def test_millions_of_values_are_refused_before_they_are_parsed(body: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert refused(body).code == Code.TOO_LARGE
-    assert time.perf_counter() - started < 1.0  # parsing them took ten seconds; counting takes 50 ms
+    assert time.thread_time() - started < 1.0  # parsing them took ten seconds; counting takes 50 ms
 
 
 def test_commas_and_brackets_inside_of_texts_are_no_values() -> None:
@@ -64,16 +64,38 @@ def test_a_body_of_pictures_is_taken_at_little_more_than_what_parsing_takes() ->
     body = json.dumps(encounter() | {"biometricData": [{"image": picture}] * 20}).encode()
     assert len(body) > 11_000_000
     assert parse(body)["biometricData"][19]["image"] == picture
-    took = min(_seconds(lambda: parse(body)) for _ in range(3))
+    took = min(_seconds(lambda: parse(body)) for _ in range(5))
     # What reading it takes in any case: the pictures' base64, and the bytes once.
-    least = min(_seconds(lambda: (base64.b64decode(picture * 20), from_json(body))) for _ in range(3))
+    least = min(_seconds(lambda: (base64.b64decode(picture * 20), from_json(body))) for _ in range(5))
     assert took < 2 * least
 
 
 def _seconds(work: Any) -> float:
-    started = time.perf_counter()
+    """Return the processor time that something takes: others may be at work on this machine."""
+    started = time.thread_time()
     work()
-    return time.perf_counter() - started
+    return time.thread_time() - started
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encounter() | {f"k{n}": 1 for n in range(90_000)},
+        encounter() | {"biometricData": [{"biometricType": "FACE", "missing": [1] * 90_000}]},
+        encounter() | {"biometricData": [{f"k{n}": 1 for n in range(90_000)}]},
+        encounter() | {"integrity": [1] * 90_000},
+        encounter() | {"galleries": [1] * 90_000},
+        encounter() | {"biometricData": [1] * 90_000},
+        [1] * 90_000,
+    ],
+    ids=["fields", "missing", "a sample's fields", "integrity", "galleries", "samples", "no object"],
+)
+def test_thousands_of_wrong_values_are_refused_as_fast_as_one(steady: Api, body: Any) -> None:
+    started = time.process_time()
+    answer = steady.call("POST", "/v1/persons/p1/encounters/e1", body)
+    assert answer.status_code == 400
+    assert time.process_time() - started < 2.5  # each was a line of an error in the making: 4 to 5 s
+    assert len(answer.text) < 1000
 
 
 def test_nesting_is_bounded() -> None:
@@ -122,6 +144,7 @@ def test_every_other_value_is_read_as_it_was_written(value: Any, ascii_only: boo
     assert parse(body.encode()) == value
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(alphabet='ab:,"\\{é'), _JSON, min_size=1, max_size=5), st.data())
 def test_a_field_twice_is_found_whatever_its_name(fields: dict[str, Any], data: Any) -> None:
     name = data.draw(st.sampled_from(sorted(fields)))

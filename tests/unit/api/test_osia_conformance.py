@@ -31,6 +31,7 @@ DIFFERENCES = {
         "where the server draws the ids, this header makes a re-send safe"
     ),
     r"\.(galleries|schema)\.maxItems: ours only: 100": "at most 100 galleries of one encounter",
+    r"\.(missing|integrity)\.maxItems: ours only: 100": "at most 100 items in these lists",
     r"\.biometricData[12]?\.(minItems|maxItems): ours only": "1 to 20 samples: without one there is nothing to compare",
     r"\.(biographicData|contextualData)\.(type|additionalProperties): ours only": (
         "biographic and contextual data are JSON objects, so that filters can name their fields; OSIA says nothing"
