@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 INTERNALS: Final = re.compile(
@@ -267,9 +267,11 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
     todo = [value]
     while todo:
         holder = todo.pop()
-        if isinstance(holder, dict | list):
-            inside: Any = holder
-            keys = list(inside) if isinstance(inside, dict) else list(range(len(inside)))
-            found += [(inside, key) for key in keys]
-            todo += [inside[key] for key in keys]
+        keys: list[Any] = []
+        if isinstance(holder, dict):
+            keys = list(cast(dict[str, Any], holder))
+        elif isinstance(holder, list):
+            keys = list(range(len(cast(list[Any], holder))))
+        found += [(holder, key) for key in keys]
+        todo += [holder[key] for key in keys]
     return found
