@@ -1,3 +1,4 @@
+# pyright: basic
 """Wrong requests, made of right ones by chance: seeded, so that a failure comes again. Imports nothing of ours."""
 
 import base64
@@ -7,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 INTERNALS: Final = re.compile(
@@ -269,9 +270,9 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
         holder = todo.pop()
         keys: list[Any] = []
         if isinstance(holder, dict):
-            keys = list(cast(dict[str, Any], holder))
+            keys = list(holder)
         elif isinstance(holder, list):
-            keys = list(range(len(cast(list[Any], holder))))
+            keys = list(range(len(holder)))
         found += [(holder, key) for key in keys]
         todo += [holder[key] for key in keys]
     return found
