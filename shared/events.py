@@ -6,43 +6,18 @@ a crash) is recognised and ignored.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from shared.biometrics import STRICT, Bytes64, Candidate, Quality, Template
 from shared.performance import Performance
+from shared.request import CLOCKS as CLOCKS
+from shared.request import Id as Id
+from shared.request import Moment as Moment
+from shared.request import Request as Request
 
 JsonObject = dict[str, JsonValue]
-Id = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/]+$")]
-"""A person, encounter, gallery, request or transaction: 1 to 200 characters, no control characters, no slash."""
-
-
-def _moment(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("must say its offset from UTC, as in 2026-11-22T10:00:00Z")
-    if not 1970 <= value.year <= 9998:
-        raise ValueError("must lie between the years 1970 and 9998")
-    return value
-
-
-Moment = Annotated[datetime, AfterValidator(_moment)]
-"""A point in time with its offset (RFC 3339); its years leave room for any shift of time zone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What every fact about one call carries along, unchanged."""
-
-    __pydantic_config__ = STRICT
-    request_id: Id
-    transaction_id: str
-    """OSIA's `transactionId`: the caller's, shared by several requests; for tracing only."""
-    received_at: Moment
-    """When the request was accepted (UTC). Facts derived later repeat it, so that a repeated fact has equal bytes."""
-    client: str
-    """Who asked: the token's client."""
 
 
 # ---- what a capture is for
@@ -327,8 +302,16 @@ class Identified:
     kind: Literal["identified"] = "identified"
 
 
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A question that was not worked on, because its `answer_by` had passed: nobody waits for the answer any more."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["expired"] = "expired"
+
+
 Outcome = Annotated[
-    Enrolled | Refused | Changed | Repeated | Conflict | Unknown | Verified | Identified,
+    Enrolled | Refused | Changed | Repeated | Conflict | Unknown | Verified | Identified | Expired,
     Field(discriminator="kind"),
 ]
 

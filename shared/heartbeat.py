@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 from shared.calibration import Calibration
 from shared.events import Loaded, ServiceReported
@@ -19,6 +20,9 @@ PERIOD = 1.0
 
 ALIVE = 5.0
 """Seconds since its last report after which a process is taken for gone: five reports are missing."""
+
+SAMPLES_PER_SECOND: Final = "samples_per_second"
+"""A figure of enroll's reports: what its workers can do. The api accepts by it."""
 
 
 def instance_of(service: str, pid: int | None = None) -> str:

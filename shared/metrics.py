@@ -34,6 +34,13 @@ WORKER_DEATHS = Counter(
     "at the refusals too_costly and undecodable of that hour.",
     registry=REGISTRY,
 )
+QUESTIONS_EXPIRED = Counter(
+    "eyni_questions_expired_total",
+    "Questions that enroll or match dropped with the outcome `expired`, by service: their callers had gone. "
+    "Rising: more is accepted than can be answered in EYNI_ANSWER_TIMEOUT, or a clock is wrong by more than that.",
+    ["service"],
+    registry=REGISTRY,
+)
 # ---- match
 APPLIED = Counter(
     "eyni_gallery_events_total",
@@ -122,6 +129,13 @@ RESPONSES = Counter(
     "eyni_responses_total",
     "Answers by operationId and HTTP status. 503: log or matcher not available. 401, 403: a client without its rights.",
     ["operation", "status"],
+    registry=REGISTRY,
+)
+BUSY = Counter(
+    "eyni_requests_too_busy_total",
+    "Calls refused with 429 before anything was appended, because their client has as much on the log as one may have, "
+    "by lane (urgent, bulk, matcher). Steady: a client asks faster than this machine answers; give it more cores.",
+    ["lane"],
     registry=REGISTRY,
 )
 DECISION_AGE = Histogram(

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
+from shared.settings_turns import TurnSettings
 
 
 def _hosts(value: str) -> str:
@@ -54,7 +55,7 @@ class NoDataFolder(ValueError):
 GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
-class Settings(BaseSettings):
+class Settings(TurnSettings, BaseSettings):
     """Read once, when a process starts."""
 
     model_config = SettingsConfigDict(

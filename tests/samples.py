@@ -1,6 +1,7 @@
 """One of every event, fixed for ever: what the golden files were written from."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from shared.events import (
     Enrol,
     Enrolled,
     Event,
+    Expired,
     Identified,
     Identify,
     Loaded,
@@ -41,6 +43,7 @@ from shared.performance import Performance
 
 _AT = datetime(2026, 11, 22, 10, 30, 0, 125000, tzinfo=UTC)
 _REQUEST = Request("c-7f00", "transaction/é 1", _AT, "station-4")
+_AWAITED = replace(_REQUEST, answer_by=_AT + timedelta(seconds=30))
 _TEMPLATE = Template("dlib-resnet-v1", np.array([0.0, 0.5, -1.25, 3e-7], np.float32))
 _ENROL = Enrol(
     person_id="P-1",
@@ -104,4 +107,8 @@ SAMPLES: dict[str, Event] = {
     "service-reported-calibration": ServiceReported(
         "enroll", "enroll@host:2", _AT, True, calibration=Loaded("dlib-0123456789ab", "ba9876543210", _AT)
     ),
+    # What deadlines of questions brought.
+    "capture-verify-answer-by": CaptureReceived(_AWAITED, Verify("ALL", "P-1", 33.0), (Sample(b"\x89PNG"),)),
+    "probe-chosen-answer-by": ProbeChosen(_AWAITED, Identify("visa", 30), "P-1"),
+    "decided-expired": Decided(_AWAITED, Expired(), -1, -1),
 }

@@ -18,6 +18,7 @@ from shared.events import (
     Conflict,
     Decided,
     Enrolled,
+    Expired,
     Identified,
     JsonObject,
     Refused,
@@ -85,6 +86,10 @@ def decided(decision: Decided) -> Answer:
             return refused(Refusal(Code.CONFLICT, message))
         case Unknown(message=message):
             return refused(Refusal(Code.UNKNOWN, message))
+        case Expired():
+            return refused(
+                Refusal(Code.EXPIRED, "was not worked on before its caller had to be answered; send the same again")
+            )
         case Repeated():
             raise ValueError("a repeated request is answered as the one that it repeats")
 

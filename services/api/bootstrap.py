@@ -6,9 +6,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
+from services.api.admission import Admission, rate_of
 from services.api.app import create_app
 from services.api.callbacks import Courier
-from services.api.desk import Desk
+from services.api.desk import HEARD_SECONDS, Desk
 from services.api.egress import Egress
 from services.api.follower import Follower
 from services.api.registry import Registry
@@ -87,7 +88,13 @@ def running(
         waiting, tasks = Waiting(), Tasks(registry.engine)
         egress = Egress(settings.callback_hosts, settings.image_hosts)
         parts.callback(egress.close)
-        follower = Follower(log, registry, waiting, on_failure=failed)
+        admission = Admission(
+            settings.client_samples,
+            settings.client_bytes,
+            settings.answer_timeout,
+            lambda: rate_of(follower.reports(HEARD_SECONDS)),
+        )
+        follower = Follower(log, registry, waiting, on_decision=admission.done, on_failure=failed)
         follower.start()
         parts.callback(follower.close)
         courier = Courier(registry, tasks, egress, on_failure=failed)
@@ -97,7 +104,7 @@ def running(
         heartbeat = Heartbeat(log, lambda: _report(instance, follower, calibration))
         heartbeat.start()
         parts.callback(heartbeat.close)
-        yield Desk(settings, log, registry, tasks, waiting, follower, egress, heartbeat, instance)
+        yield Desk(settings, log, registry, tasks, waiting, follower, admission, egress, heartbeat, instance)
 
 
 def verifier(settings: Settings) -> Verifier:

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from anyio import CapacityLimiter
 from fastapi import Response
 
 from services.api import answers
+from services.api.admission import Admission, load_of
 from services.api.answers import Answer
 from services.api.egress import Egress, EgressRefused
 from services.api.errors import Code, Refusal
@@ -21,12 +23,13 @@ from services.api.follower import Follower
 from services.api.registry import Registry
 from services.api.requests import Accepted, Call
 from services.api.routing import respond
+from services.api.tables import RegistryUnavailable
 from services.api.tasks import Task, Tasks
 from services.api.waiting import Waiting
 from shared.encounters import Encounter
 from shared.events import CaptureReceived, Decided, Enrolled, ProbeChosen, Repeated
 from shared.heartbeat import Heartbeat
-from shared.log import Log
+from shared.log import Log, LogError
 from shared.settings import Settings
 from shared.topics import entry
 
@@ -61,6 +64,7 @@ class Desk:
     tasks: Tasks
     waiting: Waiting
     follower: Follower
+    admission: Admission
     egress: Egress
     heartbeat: Heartbeat
     instance: str
@@ -73,7 +77,8 @@ class Desk:
         self._require(needs if call.callback is None else NOBODY)
         if call.callback is None:
             done = await self.look(work)
-            return respond(done if isinstance(done, Answer) else await self._decide(call, done))
+            with self._admitted(call, done):
+                return respond(done if isinstance(done, Answer) else await self._decide(call, done))
         try:
             self.egress.callbacks.check(call.callback)
         except EgressRefused as error:
@@ -87,7 +92,23 @@ class Desk:
             if refusal.at_sight:
                 raise
             done = answers.refused(refusal)
-        return respond(await self._defer(call, call.callback, done))
+        with self._admitted(call, done):
+            return respond(await self._defer(call, call.callback, done))
+
+    @contextmanager
+    def _admitted(self, call: Call, done: Answer | Accepted) -> Generator[None]:
+        """Refuse what would be more than this client may have on the log; else count it until it is decided."""
+        if isinstance(done, Answer) or done.event is None:
+            yield
+            return
+        self.admission.prepared(call.request_id)
+        load = load_of(done.event, urgent=done.urgent)
+        self.admission.admit(call.client, done.request_id, load, waits=call.callback is None)
+        try:
+            yield
+        except (LogError, RegistryUnavailable):
+            self.admission.done(done.request_id)
+            raise
 
     async def look(self, work: Callable[[], _T]) -> _T:
         """Run what asks the database in a thread."""

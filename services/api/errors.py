@@ -50,7 +50,7 @@ class Code(IntEnum):
     WRONG_TYPE = 41501
     """The body is not application/json without a content encoding."""
     TOO_MUCH = 42901
-    """This client has too much under way at a time; nothing was accepted. Send again."""
+    """This client has too much under way at a time; nothing was accepted. Send again after Retry-After seconds."""
     FAILED = 50001
     """A fault of this server. Give the operator the request id."""
     LOG_UNAVAILABLE = 50301
@@ -59,9 +59,10 @@ class Code(IntEnum):
     """Matcher or registry cannot answer now; nothing was accepted. Send again."""
     LATE = 50303
     """Accepted, and not decided in time. Send the same again: what has ids is not done twice. Before a change, read."""
-
     BUSY = 50304
     """Too much is under way at a time; nothing was accepted. Send again."""
+    EXPIRED = 50305
+    """A question that was dropped, because nobody waited for its answer any more. Send the same again."""
 
 
 RETRY_AFTER: Final = "5"

@@ -56,13 +56,18 @@ class Follower:
         waiting: Waiting,
         *,
         clock: Callable[[], float] = time.monotonic,
+        on_decision: Callable[[str], None] = lambda _: None,
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """`on_failure` is called once, from the thread, when following has ended for good: stop the process."""
+        """`on_decision` is called from the thread with the id of each request that is decided.
+
+        `on_failure` is called once, from the thread, when following has ended for good: stop the process.
+        """
         self._log = log
         self._registry = registry
         self._waiting = waiting
         self._clock = clock
+        self._on_decision = on_decision
         self._on_failure = on_failure
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -218,6 +223,9 @@ class Follower:
             age = time.time() - decided.request.received_at.timestamp()
             metrics.DECISION_AGE.labels(decided.outcome.kind).observe(max(0.0, age))
         self._passed(Name.DECISIONS, records)
+        for _, known in typed:
+            if known is not None:
+                self._on_decision(known.request.request_id)
         # Who asks later finds it in the registry; so nothing piles up here that nobody waits for.
         self._held += [d for _, d in typed if d is not None and self._waiting.expects(d.request.request_id)]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request
 
 from services.api.desk import Desk
+from services.api.priorities import is_urgent
 from services.api.requests import Call, Requests
 from services.api.schemas import Id
 
@@ -28,7 +29,13 @@ Callback = Annotated[
     ),
 ]
 Priority = Annotated[
-    int | None, Query(ge=0, le=9, description="0: lowest to 9: highest; from 5 on, it goes ahead of all bulk work")
+    int | None,
+    Query(
+        ge=0,
+        le=9,
+        description="0: lowest to 9: highest; from 5 on, it goes ahead of all bulk work, for which enrolments, and "
+        "identifications with a callback, need the scope eyni.urgent",
+    ),
 ]
 Algorithm = Annotated[
     str | None, Query(max_length=200, description="Hint about the algorithm to be used; there is one, so none is taken")
@@ -52,11 +59,11 @@ AccuracyLevel = Annotated[
 ServiceLevel = Annotated[int | None, Query(ge=0, le=9, description="taken and without effect: there is one level")]
 
 
-def _called(request: Request, transaction: str, callback: str | None = None, priority: int | None = None) -> Call:
+def _called(request: Request, transaction: str, callback: str | None = None, *, urgent: bool = False) -> Call:
     state = request.state
     now = datetime.now(UTC)
     return Call(
-        state.operation, transaction, state.client, state.request_id, now, callback, priority, frozenset(state.scopes)
+        state.operation, transaction, state.client, state.request_id, now, callback, urgent, frozenset(state.scopes)
     )
 
 
@@ -71,7 +78,8 @@ def _addressed(request: Request, transactionId: Transaction, callback: Callback 
 def _prioritised(
     request: Request, transactionId: Transaction, callback: Callback = None, priority: Priority = None
 ) -> Call:
-    return _called(request, transactionId, callback, priority)
+    urgent = is_urgent(request.state.operation, priority, request.state.scopes, waits=callback is None)
+    return _called(request, transactionId, callback, urgent=urgent)
 
 
 def _desk(request: Request) -> Desk:

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID, uuid4, uuid5
 
@@ -48,14 +48,6 @@ from shared.settings import Settings
 DOCUMENT_BYTES: Final = 2**20
 """Most JSON of an encounter without its pictures: it is kept for ever, and a record of `gallery` takes 4 MiB."""
 
-URGENT: Final = 5
-"""Priorities from here on go to `captures-urgent`: the upper half of OSIA's 0 to 9."""
-
-PRIORITIES: Final[Mapping[str, int]] = {"verify": 9, "compare": 9, "identify": 4, "enrol": 0}
-"""Where the caller gives none: an officer waits for a verification, nobody stands at the desk for an enrolment."""
-
-IDENTIFY_NOW: Final = URGENT
-"""An identification's where the caller gives neither a priority nor a callback: somebody waits."""
 
 _IDS: Final = UUID("5d4d2b5e-3c0e-5a77-9a5e-0b1f4c1b7e11")
 """Namespace of the ids that an Idempotency-Key fixes. Never change it: re-sends would enrol twice."""
@@ -71,13 +63,21 @@ class Call:
     request_id: str
     received_at: datetime
     callback: str | None = None
-    priority: int | None = None
+    urgent: bool = False
+    """It goes ahead of bulk work."""
     scopes: frozenset[str] = frozenset()
     """What the token allows; the operation's own scope was looked at before."""
 
-    def request(self, prefix: str) -> Request:
-        """Return the head of the facts that come of this call."""
-        return Request(f"{prefix}{self.request_id}", self.transaction_id, self.received_at, self.client)
+    def request(self, prefix: str, answer_within: float | None = None) -> Request:
+        """Return the head of the facts that come of this call.
+
+        `answer_within`: seconds after which a question is dropped, unless its answer goes to a callback.
+        """
+        patience = None if answer_within is None or self.callback is not None else timedelta(seconds=answer_within)
+        answer_by = None if patience is None else self.received_at + patience
+        return Request(
+            f"{prefix}{self.request_id}", self.transaction_id, self.received_at, self.client, answer_by=answer_by
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +243,10 @@ class Requests:
         samples: tuple[Sample, ...],
         against: tuple[Sample, ...] = (),
     ) -> Accepted:
-        request = call.request(CAPTURE_PREFIX)
-        usual = PRIORITIES[purpose.kind]
-        if isinstance(purpose, Identify) and call.callback is None:
-            usual = IDENTIFY_NOW
-        priority = usual if call.priority is None else call.priority
+        # Enrolments are done however late: who was told "not yet" sends the same again, and finds it done.
+        request = call.request(CAPTURE_PREFIX, None if isinstance(purpose, Enrol) else self.settings.answer_timeout)
         event = CaptureReceived(request, purpose, samples, against)
-        return Accepted(request.request_id, event, urgent=priority >= URGENT)
+        return Accepted(request.request_id, event, urgent=call.urgent)
 
     def _gallery(self, gallery: str) -> None:
         if gallery != ALL_GALLERIES and not self.registry.gallery_known(gallery):

@@ -93,7 +93,7 @@ async def identify(
 
 def _chosen(requests: Requests, call: Call, question: Identify, personId: str, encounterId: str | None) -> Accepted:
     requests.searched(question.gallery, personId, encounterId)
-    request = call.request(CHANGES)
+    request = call.request(CHANGES, requests.settings.answer_timeout)
     return Accepted(request.request_id, ProbeChosen(request, question, personId, encounterId))
 
 

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from services.api.answers import Answer, refused
 from services.api.errors import Code, Refusal, shown
 from services.api.limits import BODY_SECONDS, Bodies, read_body, require_json
+from services.api.priorities import lane_of
 from services.api.problems import from_validation
 from services.api.schemas import Error, TaskId
 from services.api.tables import RegistryUnavailable
@@ -92,10 +93,21 @@ class Route(APIRoute):
             )
         _check_utf8(request)
         self._check_query(request)
+        lane = lane_of(request.method, request.state.operation, request.query_params)
+        if lane is None:
+            return await self._read(request, operate)
+        admission, call_id = request.app.state.desk.admission, request.state.request_id
+        admission.begin(caller.client, call_id, lane, waits="callback" not in request.query_params)
+        try:
+            return await self._read(request, operate)
+        finally:
+            admission.prepared(call_id)
+
+    async def _read(self, request: Request, operate: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
         if self.body_field is None:
             return await operate(request)
         bodies: Bodies = request.app.state.bodies
-        async with bodies.held(caller.client) as held:
+        async with bodies.held(request.state.client) as held:
             body = await read_body(request, bodies.limit, BODY_SECONDS, held)
             if body:
                 require_json(request)
@@ -237,8 +249,9 @@ def operation(
         ok: dict[str, Any] = {"description": meaning}
         if result is not None:
             ok |= {"model": result, "content": dict(extra_content or {})}
-        with_body: tuple[int, ...] = (408, 413, 415, 429) if method in ("POST", "PUT") else ()
-        codes = {400, 401, 403, 500, 503, *refusals, *with_body}
+        with_body: tuple[int, ...] = (408, 413, 415) if method in ("POST", "PUT") else ()
+        appends: tuple[int, ...] = (429,) if method != "GET" else ()
+        codes = {400, 401, 403, 500, 503, *refusals, *with_body, *appends}
         responses: dict[int | str, dict[str, Any]] = {
             code: {"model": Error, "description": REFUSALS[code]} for code in sorted(codes)
         }

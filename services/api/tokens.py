@@ -21,7 +21,7 @@ from joserfc.jws import JWSRegistry, serialize_compact
 
 from shared import files
 
-SCOPES: Final = (
+OSIA_SCOPES: Final = (
     "abis.encounter.read",
     "abis.encounter.write",
     "abis.identify",
@@ -31,6 +31,11 @@ SCOPES: Final = (
     "abis.task.update",
 )
 """OSIA's scopes, which must not be changed."""
+
+URGENT_SCOPE: Final = "eyni.urgent"
+"""Ours: the client may make enrolments and identifications urgent, by `priority`."""
+
+SCOPES: Final = (*OSIA_SCOPES, URGENT_SCOPE)
 
 LEEWAY: Final = 30
 """Seconds that the clocks of issuer and server may differ (reliability.md, R26)."""
@@ -195,9 +200,9 @@ def development_jwks(data: Path) -> Path:
 
 
 def mint(data: Path, scopes: Sequence[str], *, client: str, issuer: str, audience: str, seconds: float = 3600.0) -> str:
-    """Make a token with the data folder's development key. Raises ValueError for a scope that OSIA does not have."""
+    """Make a token with the data folder's development key. Raises ValueError for a scope that there is not."""
     if unknown := sorted(set(scopes) - set(SCOPES)):
-        raise ValueError(f"no OSIA scope: {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+        raise ValueError(f"no scope: {', '.join(unknown)}; there are {', '.join(SCOPES)}")
     development_jwks(data)
     key = ECKey.import_key(json.loads((data / "keys" / "token.jwk").read_text()))
     now = int(time.time())

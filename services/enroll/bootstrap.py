@@ -15,7 +15,7 @@ from shared import metrics
 from shared.calibration import Comparator
 from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
-from shared.heartbeat import Heartbeat, instance_of, loaded
+from shared.heartbeat import SAMPLES_PER_SECOND, Heartbeat, instance_of, loaded
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
 from shared.logs import logger
@@ -27,17 +27,24 @@ RETRY = 2.0
 """Seconds between attempts to reach the log at start."""
 
 
-def worker(log: Log, settings: Settings, extractor: Extractor, comparator: Comparator) -> Worker:
-    """Make the loop; its topics must exist. For tests, and for one process that runs every service on `memory:`."""
-    return Worker(log, extractor, comparator, settings.append_timeout)
+def worker(log: Log, settings: Settings, extractor: Extractor, comparator: Comparator, *, express: int = 0) -> Worker:
+    """Make the loop, over an extractor of which so many workers are express; its topics must exist."""
+    return Worker(
+        log,
+        extractor,
+        comparator,
+        settings.append_timeout,
+        express=express,
+        request_seconds=settings.request_seconds,
+    )
 
 
-def pool(settings: Settings, model: Model) -> Pool:
-    """Start the extraction workers; returns once all are warm.
+def pool(settings: Settings, model: Model, *, express: int = 0) -> Pool:
+    """Start the extraction workers, and so many more; returns once all are warm.
 
     The model needs no calibration: it is calibrated on what comes out here. Raises ModelRefused.
     """
-    return Pool(settings.workers or _cores(), _orders(settings, model))
+    return Pool((settings.workers or _cores()) + express, _orders(settings, model))
 
 
 def examine(settings: Settings, model: Model) -> None:
@@ -86,8 +93,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
         beat.start()
         try:
             with (
-                closing(pool(settings, model)) as extractor,
-                closing(worker(log, settings, extractor, comparator)) as loop,
+                closing(pool(settings, model, express=settings.express_workers)) as extractor,
+                closing(worker(log, settings, extractor, comparator, express=settings.express_workers)) as loop,
             ):
                 state.loop = loop
                 log_line.info("ready", workers=extractor.size, model=model.id)
@@ -130,6 +137,7 @@ class _State:
             "captures_done": float(done),
             "captures_per_second": round((done - before) / max(now - since, 1e-3), 2),
             "extracting": float(loop.extracting if loop else 0),
+            SAMPLES_PER_SECOND: round(loop.samples_per_second, 2) if loop else 0.0,
         }
         try:
             figures |= {f"lag {lane}": float(lag) for lane, lag in lags(self._log).items()}

@@ -6,7 +6,17 @@ from typing import Final, Protocol
 
 from services.enroll.quality import NOT_A_FACE, Extracted
 from shared.biometrics import ALL_GALLERIES, Defect, Quality, RetakeReason, Template, Vector
-from shared.events import CaptureReceived, Compare, Decided, Enrol, ProbeExtracted, ReferenceEnrolled, Refused, Sample
+from shared.events import (
+    CaptureReceived,
+    Compare,
+    Decided,
+    Enrol,
+    Expired,
+    ProbeExtracted,
+    ReferenceEnrolled,
+    Refused,
+    Sample,
+)
 from shared.ids import objection_to_id
 
 SAMPLES: Final = 20
@@ -124,6 +134,11 @@ def conclude(capture: CaptureReceived, extracted: Sequence[Extracted]) -> Refere
             return ReferenceEnrolled(capture.request, enrol, templates, qualities)
         case question:
             return ProbeExtracted(capture.request, question, templates, against, qualities, of_against)
+
+
+def expired(capture: CaptureReceived) -> Decided:
+    """Decide a question that nobody waits for any more."""
+    return Decided(capture.request, Expired(), as_of=-1, gallery_count=-1)
 
 
 def _usable(extracted: Sequence[Extracted]) -> tuple[Template, ...]:

@@ -236,6 +236,12 @@ TOO_COSTLY: Final = Defect(
     "The picture takes more memory or time to decode than any camera's picture does. Send a smaller or a plainer one.",
 )
 
+BEYOND_BUDGET: Final = Defect(
+    RetakeReason.TOO_COSTLY,
+    "The picture was not looked at: those before it took all the time that one request may take. Send fewer, smaller "
+    "or plainer ones.",
+)
+
 BREAKS_DECODERS: Final = Defect(
     RetakeReason.UNDECODABLE, "The picture cannot be decoded. Take a new one, or save it in another format."
 )

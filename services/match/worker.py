@@ -6,8 +6,9 @@ seen. The state is never ahead of what can be replayed, because it is only ever 
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from services.match.fold import Unacceptable, fold, follow, letter, probe_event
 from services.match.gallery import GalleryView
@@ -16,7 +17,17 @@ from services.match.snapshot import Snapshots
 from shared import metrics
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent
-from shared.events import Changed, DeadLettered, Decided, Enrolled, Identified, ProbeChosen, ProbeEvent
+from shared.events import (
+    Changed,
+    DeadLettered,
+    Decided,
+    Enrolled,
+    Expired,
+    Identified,
+    Identify,
+    ProbeChosen,
+    ProbeEvent,
+)
 from shared.log import Log, LogGap, Record
 from shared.logs import logger
 from shared.performance import Performance
@@ -38,10 +49,18 @@ _log = logger("match")
 class Worker:
     """Owns the state; one thread calls it. The plain numbers may be read from other threads."""
 
-    def __init__(self, log: Log, matcher: Matcher, snapshots: Snapshots | None, snapshot_seconds: float) -> None:
+    def __init__(
+        self,
+        log: Log,
+        matcher: Matcher,
+        snapshots: Snapshots | None,
+        snapshot_seconds: float,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.matcher = matcher
         self.gallery = matcher.gallery
         self._log = log
+        self._now = now
         self._snapshots = snapshots
         self._snapshot_seconds = snapshot_seconds
         self._snapshot_due = time.monotonic() + snapshot_seconds
@@ -54,6 +73,8 @@ class Worker:
         """Decided, and not yet durable."""
         self._asked: Sequence[Record] = ()
         """Probes that were read, and not yet answered: what the log does not give again in this process."""
+        self._reached: dict[int, int] = {}
+        """The offsets after those probes, by partition: committed once all are answered."""
         self._answered: dict[int, int] = {}
         # Below the mark, the decisions were appended by an earlier run.
         self._marked = log.committed(Group.FOLD, Name.GALLERY)[0]
@@ -93,13 +114,15 @@ class Worker:
 
     def _poll_probes(self, timeout: float) -> Sequence[Record]:
         try:
-            return self._probe_records.poll(PROBE_BATCH, timeout)
+            records = self._probe_records.poll(PROBE_BATCH, timeout)
         except LogGap as gap:
             # Whoever asked has long gone: the log forgets probes after a day. Nothing of the gallery is missing.
             passed = self._probe_records.pass_gap()
             metrics.EXPIRED.labels(Name.PROBES).inc(passed)
             _log.error("probes expired unanswered", records=passed, reason=str(gap))
             return ()
+        self._reached = {record.partition: record.offset + 1 for record in records}
+        return records
 
     def _fold(self, timeout: float) -> int:
         folded = fold(self.matcher, self._gallery_records, timeout, decide_from=self._marked)
@@ -123,27 +146,51 @@ class Worker:
         end = self._log.spans(Name.GALLERY)[0].end
         while self.gallery.position < end:
             self._fold(timeout=1.0)
-        with metrics.MATCH_SECONDS.labels("probes").time():
-            probes: list[ProbeEvent] = []
-            for record in self._asked:
-                try:
-                    probes.append(probe_event(record, self.gallery.comparator))
-                except (MalformedEvent, Unacceptable) as problem:
-                    self._outbox.append(letter(record, problem))
-            self._outbox += self.matcher.answer(probes)
-            for probe in probes:
-                metrics.PROBES.labels("identify" if isinstance(probe, ProbeChosen) else probe.question.kind).inc()
-        self._answered |= {record.partition: record.offset + 1 for record in self._asked}
+        read = [(record, probe) for record in self._asked if (probe := self._read(record)) is not None]
+        searched = [(record, probe) for record, probe in read if isinstance(probe.question, Identify)]
+        # Comparisons first: they are cheap, and must not wait for searches that another client asked for.
+        self._decide([probe for _, probe in read if not isinstance(probe.question, Identify)])
+        self._asked = [record for record, _ in searched]
+        if searched and self._outbox:
+            self._append()
+        self._decide([probe for _, probe in searched])
         self._asked = ()
+        self._answered |= self._reached
+        self._reached.clear()
         self._settle()
 
-    def _settle(self) -> None:
-        """Append what was decided, then mark how far that is. What the log does not take now is kept for next time."""
+    def _read(self, record: Record) -> ProbeEvent | None:
+        """Read a probe; None for one that is no event, or that nobody waits for any more."""
+        try:
+            probe = probe_event(record, self.gallery.comparator)
+        except (MalformedEvent, Unacceptable) as problem:
+            self._outbox.append(letter(record, problem))
+            return None
+        if probe.request.is_late(self._now()):
+            metrics.QUESTIONS_EXPIRED.labels("match").inc()
+            self._outbox.append(Decided(probe.request, Expired(), as_of=-1, gallery_count=-1))
+            return None
+        return probe
+
+    def _decide(self, probes: Sequence[ProbeEvent]) -> None:
+        if not probes:
+            return
+        with metrics.MATCH_SECONDS.labels("probes").time():
+            self._outbox += self.matcher.answer(probes)
+        for probe in probes:
+            metrics.PROBES.labels("identify" if isinstance(probe, ProbeChosen) else probe.question.kind).inc()
+
+    def _append(self) -> None:
+        """Append what was decided. What the log does not take now is kept for next time."""
         if self._outbox:
             self._log.append([_fitting(event) for event in self._outbox], APPEND_SECONDS)
             for event in self._outbox:
                 self._count(event)
             self._outbox.clear()
+
+    def _settle(self) -> None:
+        """Append what was decided, then mark how far that is."""
+        self._append()
         if self.gallery.position > self._marked:
             self._log.mark(Group.FOLD, Name.GALLERY, {0: self.gallery.position})
             self._marked = self.gallery.position

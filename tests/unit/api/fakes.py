@@ -36,6 +36,7 @@ from shared.events import (
     Verified,
     Verify,
 )
+from shared.heartbeat import SAMPLES_PER_SECOND
 from shared.log import Log, LogUnavailable, Reader
 from shared.topics import Group, Name, entry
 
@@ -81,7 +82,10 @@ class FakePipeline:
     def report(self) -> None:
         for service, ready in (("match", self.matcher_ready), ("enroll", True)):
             name: Any = service
-            report = ServiceReported(name, f"{service}@test", datetime.now(UTC), ready, as_of=self._position)
+            figures = {SAMPLES_PER_SECOND: 1000.0} if service == "enroll" else {}
+            report = ServiceReported(
+                name, f"{service}@test", datetime.now(UTC), ready, as_of=self._position, figures=figures
+            )
             self._log.append([entry(report)])
 
     def _run(self) -> None:

@@ -218,8 +218,8 @@ def test_the_development_key_is_private_made_once_and_its_tokens_are_good(tmp_pa
     assert (caller.client, caller.scopes) == ("me", frozenset(SCOPES))
 
 
-def test_no_token_is_made_for_a_scope_that_osia_does_not_have(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no OSIA scope: abis\.everything"):
+def test_no_token_is_made_for_a_scope_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no scope: abis\.everything"):
         mint(tmp_path, ["abis.everything"], client="me", issuer="i", audience="a")
 
 

@@ -115,8 +115,11 @@ OPEN_GATE = PretendGate()
 REFUSED = Extracted(None, Quality(0, {}, (Defect(RetakeReason.NO_FACE, "No face."),)))
 
 
-def request(name: str) -> Request:
-    return Request(name, "transaction", datetime(2026, 11, 22, tzinfo=UTC), "station")
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def request(name: str, client: str = "station", answer_by: datetime | None = None) -> Request:
+    return Request(name, "transaction", NOON, client, answer_by)
 
 
 def enrol(person: str) -> Enrol:
@@ -124,10 +127,18 @@ def enrol(person: str) -> Enrol:
 
 
 def capture(
-    name: str, *images: bytes, purpose: Purpose | None = None, against: tuple[bytes, ...] = ()
+    name: str,
+    *images: bytes,
+    purpose: Purpose | None = None,
+    against: tuple[bytes, ...] = (),
+    client: str = "station",
+    answer_by: datetime | None = None,
 ) -> CaptureReceived:
     return CaptureReceived(
-        request(name), purpose or enrol(name), tuple(map(Sample, images)), tuple(map(Sample, against))
+        request(name, client, answer_by),
+        purpose or enrol(name),
+        tuple(map(Sample, images)),
+        tuple(map(Sample, against)),
     )
 
 

@@ -3,19 +3,31 @@
 import threading
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
-from services.enroll.worker import Worker, lags
+from services.enroll.worker import AHEAD_BYTES, Worker, lags
 from shared import metrics
 from shared.biometrics import RetakeReason, Vector
 from shared.envelope import decode
-from shared.events import CaptureReceived, DeadLettered, Decided, Enrol, Event, ReferenceEnrolled, Refused
+from shared.events import (
+    CLOCKS,
+    CaptureReceived,
+    DeadLettered,
+    Decided,
+    Enrol,
+    Event,
+    Expired,
+    ReferenceEnrolled,
+    Refused,
+    Verify,
+)
 from shared.log import LogGap, LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Group, Name, entry
-from tests.unit.enroll.making import OPEN_GATE, PretendExtractor, PretendGate, capture, enrol, template
+from tests.unit.enroll.making import NOON, OPEN_GATE, PretendExtractor, PretendGate, capture, enrol, template
 
 
 class ShakyLog(MemoryLog):
@@ -179,11 +191,144 @@ def test_an_urgent_capture_overtakes_every_bulk_one_that_no_worker_has(
     assert extractor.asked[extractor.size :] == [b"7"]
 
 
-def test_no_more_than_one_bulk_capture_waits_here(log: ShakyLog, extractor: PretendExtractor, worker: Worker) -> None:
+def test_no_more_captures_are_read_ahead_than_there_is_room_for(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.enroll.worker.AHEAD", 5)
     send(log, *(capture(f"bulk {n}", b"1") for n in range(20)))
     worker.run_once()
     worker.run_once()
-    assert worker.extracting == extractor.size + 1
+    assert worker.extracting == 5
+    extractor.answer(0)
+    worker.run_once()
+    worker.run_once()
+    assert (worker.extracting, worker.captures_done) == (5, 1)
+
+
+def test_no_more_bytes_are_read_ahead_than_there_is_room_for(
+    log: ShakyLog, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AHEAD_BYTES, Name.CAPTURES_BULK, 100_000)
+    send(log, *(capture(f"bulk {n}", b"1" * 30_000) for n in range(20)))
+    worker.run_once()
+    worker.run_once()
+    assert worker.extracting == 2  # of 40 kB in base64 and 30 kB of picture each, the second reaches beyond
+
+
+def verification(name: str, *images: bytes, client: str, answer_by: datetime | None = None) -> CaptureReceived:
+    return capture(name, *images, purpose=Verify("ALL", name), client=client, answer_by=answer_by)
+
+
+def test_one_clients_question_does_not_wait_for_all_of_anothers(
+    log: ShakyLog, extractor: PretendExtractor, worker: Worker
+) -> None:
+    send(log, verification("costly", *[b"1"] * 20, client="flood"), urgent=True)
+    send(log, *(verification(f"f{n}", b"1", client="flood") for n in range(30)), urgent=True)
+    send(log, verification("mine", b"7", client="officer"), urgent=True)
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1"]
+    extractor.answer(0)
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1", b"7"]
+
+
+def test_the_express_worker_is_for_a_client_of_whom_nothing_urgent_runs(log: ShakyLog) -> None:
+    extractor = PretendExtractor(size=3)
+    worker = Worker(log, extractor, OPEN_GATE, express=1)
+    send(log, verification("costly", *[b"1"] * 20, client="flood"), urgent=True)
+    send(log, capture("bulk", b"2", client="station"))
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1"]
+    send(log, verification("mine", b"7", b"8", client="officer"), urgent=True)
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1", b"7"]
+    extractor.answer(2)
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1", b"7", b"8"]
+
+
+def test_a_client_alone_has_all_ordinary_workers(log: ShakyLog) -> None:
+    extractor = PretendExtractor(size=3)
+    worker = Worker(log, extractor, OPEN_GATE, express=1)
+    send(log, *(capture(f"bulk {n}", b"1") for n in range(9)))
+    worker.run_once()
+    assert len(extractor.asked) == 2
+    send(log, verification("mine", b"7", client="station"), urgent=True)
+    worker.run_once()
+    assert extractor.asked == [b"1", b"1", b"7"]  # its own bulk work does not count
+
+
+LATE = NOON + CLOCKS + timedelta(seconds=1)
+
+
+def test_a_question_that_nobody_waits_for_is_decided_as_expired_and_not_worked_on(
+    log: ShakyLog, extractor: PretendExtractor
+) -> None:
+    worker = Worker(log, extractor, OPEN_GATE, now=lambda: LATE)
+    before = metrics.REGISTRY.get_sample_value("eyni_questions_expired_total", {"service": "enroll"}) or 0.0
+    send(log, verification("late", b"1", b"2", client="c", answer_by=NOON), urgent=True)
+    send(log, verification("asked by callback", b"3", client="c"), urgent=True)
+    assert worker.run_once() == 1
+    assert extractor.asked == [b"3"]
+    (decided,) = events(log, Name.DECISIONS)
+    assert isinstance(decided, Decided)
+    assert (decided.request.request_id, decided.outcome, decided.as_of) == ("late", Expired(), -1)
+    assert metrics.REGISTRY.get_sample_value("eyni_questions_expired_total", {"service": "enroll"}) == before + 1
+    extractor.answer(0)
+    worker.run_once()
+    assert committed(log, Name.CAPTURES_URGENT) == 2
+
+
+def test_clocks_may_differ_a_little_before_a_question_is_dropped(log: ShakyLog, extractor: PretendExtractor) -> None:
+    worker = Worker(log, extractor, OPEN_GATE, now=lambda: NOON + CLOCKS)
+    send(log, verification("just in time", b"1", client="c", answer_by=NOON), urgent=True)
+    worker.run_once()
+    assert extractor.asked == [b"1"]
+
+
+def test_a_question_that_expires_on_the_way_keeps_no_more_workers(log: ShakyLog, extractor: PretendExtractor) -> None:
+    now = [NOON]
+    worker = Worker(log, extractor, OPEN_GATE, now=lambda: now[0])
+    send(log, verification("q", b"1", b"2", b"3", b"4", client="c", answer_by=NOON), urgent=True)
+    worker.run_once()
+    now[0] = LATE
+    extractor.answer(0)
+    extractor.answer(1)
+    assert worker.run_once() == 1
+    assert len(extractor.asked) == 2
+    (decided,) = events(log, Name.DECISIONS)
+    assert isinstance(decided, Decided)
+    assert decided.outcome == Expired()
+
+
+def test_samples_beyond_the_time_that_a_request_may_take_are_refused_unseen(
+    log: ShakyLog, extractor: PretendExtractor
+) -> None:
+    clock = [0.0]
+    worker = Worker(log, extractor, OPEN_GATE, request_seconds=20.0, clock=lambda: clock[0])
+    send(log, capture("greedy", *[b"1"] * 20))
+    worker.run_once()
+    for turn in range(2):
+        clock[0] += 5.0
+        extractor.answer(2 * turn)
+        extractor.answer(2 * turn + 1)
+        worker.run_once()
+    assert len(extractor.asked) == 4  # two at a time, 5 s each: 20 s
+    (event,) = events(log, Name.GALLERY)
+    assert isinstance(event, ReferenceEnrolled)
+    assert len(event.templates) == 4
+    assert [d.reason for quality in event.qualities[4:] for d in quality.defects] == [RetakeReason.TOO_COSTLY] * 16
+
+
+def test_what_the_workers_can_do_follows_from_how_long_samples_took(log: ShakyLog) -> None:
+    clock, extractor = [0.0], PretendExtractor(size=3)
+    worker = Worker(log, extractor, OPEN_GATE, express=1, clock=lambda: clock[0])
+    send(log, *(capture(f"c{n}", b"1") for n in range(100)))
+    for n in range(100):
+        worker.run_once()
+        clock[0] += 0.25
+        extractor.answer(n)
+    assert worker.samples_per_second == pytest.approx(2 / 0.5, rel=0.1)  # two at a time: each waits a turn
 
 
 def test_samples_of_one_capture_are_shared_out_and_put_back_in_order(

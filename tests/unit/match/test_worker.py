@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -19,19 +22,22 @@ from shared.biometrics import Template
 from shared.calibration import Comparator
 from shared.envelope import decode, encode
 from shared.events import (
+    CLOCKS,
     DeadLettered,
     Decided,
     EncounterRemoved,
     Enrolled,
     Event,
+    Expired,
     Identified,
     PersonRemoved,
     ProbeExtracted,
+    Verified,
 )
 from shared.log import LogGap, LogUnavailable, Position, Span
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry, Name, entry
-from tests.facts import comparator, enrolled, identify, request, template, verify
+from tests.facts import NOON, comparator, enrolled, identify, request, template, verify
 
 POLICY = Policy(candidate_cap=10)
 
@@ -362,3 +368,60 @@ def test_a_decision_too_large_for_its_topic_loses_galleries_and_then_candidates_
     assert isinstance(first, Decided)
     assert isinstance(first.outcome, Enrolled)
     assert len(first.outcome.candidates[0].galleries) == 100
+
+
+def test_a_probe_that_nobody_waits_for_is_decided_as_expired() -> None:
+    log = a_log()
+    worker = Worker(
+        log, Matcher(Gallery(comparator()), POLICY), None, 3600, now=lambda: NOON + CLOCKS + timedelta(seconds=1)
+    )
+    drain(worker)
+    late, kept = verify("late", "p0", template(0)), verify("kept", "p0", template(0))
+    late = replace(late, request=replace(late.request, answer_by=NOON))
+    put(log, enrolled(0, "p0", [template(0)]), late, kept)
+    drain(worker)
+    found = {name: decode(value) for name, value in decisions(log).items()}
+    outcomes = {name: one.outcome for name, one in found.items() if isinstance(one, Decided)}
+    assert outcomes["r-late"] == Expired()
+    assert isinstance(outcomes["r-kept"], Verified)
+    assert sum(log.committed("match", Name.PROBES).values()) == 2
+
+
+def test_comparisons_are_answered_before_the_searches_that_came_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = a_log()
+    worker = a_worker(log)
+    put(log, enrolled(0, "p0", [template(0)]))
+    drain(worker)
+    put(log, *(identify(n, template(n)) for n in range(1, 9)), verify("mine", "p0", template(0)))
+    batches: list[list[str]] = []
+    append = log.append
+
+    def noted(entries: Sequence[Entry], timeout: float | None = None) -> Sequence[Position]:
+        batches.append([entry.key.decode() for entry in entries])
+        return append(entries, timeout)
+
+    monkeypatch.setattr(log, "append", noted)
+    drain(worker)
+    assert batches[0] == ["r-mine"]
+    assert sorted(batches[1]) == [f"r-{n}" for n in range(1, 9)]
+
+
+def test_an_append_that_fails_between_comparisons_and_searches_repeats_no_decision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = a_log()
+    worker = a_worker(log)
+    put(log, enrolled(0, "p0", [template(0)]))
+    drain(worker)
+    put(log, identify(1, template(1)), verify("mine", "p0", template(0)))
+
+    def away(*_: object, **__: object) -> NoReturn:
+        raise LogUnavailable("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(log, "append", away)
+        with pytest.raises(LogUnavailable):
+            worker.run_once(0)
+    drain(worker)
+    assert len(on(log, Name.DECISIONS)) == 3
+    assert sum(log.committed("match", Name.PROBES).values()) == 2
