@@ -77,12 +77,17 @@ class Client:
         body: bytes,
         query: Mapping[str, str | int | float] | None = None,
         gave_up: Callable[[], bool] = lambda: False,
+        *,
+        queues: bool = False,
     ) -> Answer:
-        """Send `body` until there is an answer. Raises NotAvailable once patience is out or `gave_up()` says so."""
+        """Send `body` until there is an answer. Raises NotAvailable once patience is out or `gave_up()` says so.
+
+        `queues`: as often as the api says "later" (429), for it is there and takes turns; the others lose patience.
+        """
         # One transaction however often it is sent: the log lines of all tries belong together.
         parameters = {"transactionId": str(uuid4()), **(query or {})}
         start = time.monotonic()
-        pause = FIRST_PAUSE
+        answered, pause = start, FIRST_PAUSE
         while True:
             wait, problem = pause, ""
             try:
@@ -98,7 +103,9 @@ class Client:
                     )
                 problem = f"HTTP {response.status_code}"
                 wait = max(pause, _retry_after(response))
-            if gave_up() or time.monotonic() - start + wait > self._patience:
+                if queues and response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+                    answered = time.monotonic() + wait
+            if gave_up() or time.monotonic() - answered + wait > self._patience:
                 raise NotAvailable(f"{self._url} is not available ({problem}); is `eyni up` running?")
             time.sleep(wait)
             pause = min(2 * pause, LAST_PAUSE)
@@ -117,7 +124,7 @@ class Client:
             {"status": "ACTIVE", "encounterType": kind, "galleries": galleries, "biometricData": [_face(picture)]}
         )
         path = f"/v1/persons/{quote(person, safe='')}/encounters/{quote(encounter, safe='')}"
-        return self.post(path, body.encode(), gave_up=gave_up)
+        return self.post(path, body.encode(), gave_up=gave_up, queues=True)
 
     def verify(self, person: str, picture: bytes, gallery: str, threshold: float | None = None) -> Answer:
         """Call verifyFromId with one picture."""

@@ -147,17 +147,21 @@ def run(folder: Path, log: str, faces: list[bytes], names: list[str], least: flo
     with slow_host() as slow, System(folder, log, {"EYNI_IMAGE_HOSTS": slow.split("/")[2]}) as system:
         flooder = system.run("token", "--client", "flooder").stdout.strip()
         officer = system.run("token", "--client", "officer").stdout.strip()
-        for n in range(ENROLLED):
+        usable = list[bytes]()
+        for picture in faces:
+            if len(usable) == ENROLLED:
+                break
             body = {
                 "status": "ACTIVE",
                 "encounterType": "VISA",
                 "galleries": ["visa"],
-                "biometricData": [sample(faces[n])],
+                "biometricData": [sample(picture)],
             }
-            answer = system.call("POST", f"/v1/persons/officer-{n}/encounters/1?transactionId=t", body, token=officer)
-            assert answer.status == 200, answer.body
+            path = f"/v1/persons/officer-{len(usable)}/encounters/1?transactionId=t"
+            if system.call("POST", path, body, token=officer).status == 200:
+                usable.append(picture)
         for name in names:
-            yield name, one_flood(system, list(FLOODS[name](slow, faces)), flooder, officer, faces, least)
+            yield name, one_flood(system, list(FLOODS[name](slow, usable)), flooder, officer, usable, least)
 
 
 def send(
@@ -201,7 +205,7 @@ def one_flood(
         flood = process.submit(send, system.url, flooder, calls, IN_FLIGHT)
         turn = 0
         while not flood.done() or time.monotonic() - begin < least:
-            person = turn % ENROLLED
+            person = turn % len(faces)
             body = json.dumps({"biometricData": [sample(faces[person])]}).encode()
             path = f"/v1/verify/visa/officer-{person}?transactionId=officer"
             started = time.monotonic()

@@ -15,9 +15,12 @@ import pytest
 from typer.testing import CliRunner
 
 from services.eyni.__main__ import app
+from services.eyni.client import Client
+from services.eyni.common import NotAvailable
 from services.eyni.folder import LINK, SPECIAL, TWICE, look_into
 from services.eyni.station import parse_part, part_of, person_of
 from shared.reading import HIDDEN, SYSTEM
+from shared.settings import Settings
 
 
 @dataclass
@@ -28,6 +31,8 @@ class FakeApi:
     bodies: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
     busy: int = 0
     """So many next calls get 503."""
+    later: int = 0
+    """So many next calls get 429."""
 
     def answer(self, path: str, body: bytes) -> tuple[int, dict[str, str], object]:
         person = path.split("/")[3]
@@ -35,6 +40,9 @@ class FakeApi:
         if self.busy > 0:
             self.busy -= 1
             return 503, {"Retry-After": "0"}, {"code": 50302, "message": "not ready"}
+        if self.later > 0:
+            self.later -= 1
+            return 429, {"Retry-After": "30"}, {"code": 42901, "message": "later"}
         sample = json.loads(body)["biometricData"][0]
         match base64.b64decode(sample["image"]).split():
             case [b"bad", reason]:
@@ -179,6 +187,35 @@ def test_an_api_that_restarts_gets_the_same_bytes_again(api: FakeApi, folder: Pa
     bodies = next(sent for sent in api.bodies.values() if len(sent) > 1)
     assert len(bodies) == 3
     assert len(set(bodies)) == 1
+
+
+class FakeTime:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_station_waits_for_its_turn_however_long_and_a_desk_does_not(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeTime()
+    monkeypatch.setattr("services.eyni.client.time", clock)
+    with Client(api.url, "token", Settings(), patience=60.0) as client:
+        api.later = 20
+        assert client.enrol("ann", "1", b"a face", ["visa"], "VISA").ok
+        assert clock.now == 600.0
+        assert len(set(api.bodies["ann"])) == 1
+        api.later = 20
+        with pytest.raises(NotAvailable, match="HTTP 429"):
+            client.verify("ann", b"a face", "visa")
+        assert clock.now == 660.0
 
 
 def test_parts_share_a_folder_without_overlap(api: FakeApi, folder: Path) -> None:
