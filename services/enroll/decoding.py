@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from services.enroll import headers
 from shared.biometrics import Defect, RetakeReason
 
 Pixels = NDArray[np.uint8]
@@ -37,10 +38,6 @@ WORKING_SIDE: Final = 1600
 """Longest side, in pixels, of what detection and extraction see. The smallest face that is searched for
 (`faces.SMALLEST`, 8 % of the long side) is 128 pixels wide there, about what the network takes in (150)."""
 
-SCANS: Final = 32
-"""Most scans of a JPEG. Progressive ones have 10 (libjpeg), optimised ones a few more; each may be 20 bytes and costs
-up to 33 ms at 25 million pixels, so that 100 kB could keep a worker busy for minutes."""
-
 _MAGIC: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
@@ -59,14 +56,15 @@ def decode(image: bytes, pixel_limit: int) -> Picture | Defect:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     # Pillow's own limit (89 million, a warning) gives way to ours, which is tighter and refuses.
     Image.MAX_IMAGE_PIXELS = None
+    if objection := headers.objection(image):
+        return objection
     try:
         # Pillow warns of damaged metadata, which is no reason to refuse, wherever warnings are errors too.
         with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             return (
                 _too_large(opened.size, pixel_limit)
                 or _several_frames(opened)
-                or _too_many_scans(opened, image)
-                or _pixels(opened)
+                or _pixels(opened, shrinks=not headers.is_subsampled(image))
             )
     except MemoryError:
         raise  # not about the picture's validity; the worker answers too_costly
@@ -108,50 +106,21 @@ def _several_frames(opened: Image.Image) -> Defect | None:
     )
 
 
-def _too_many_scans(opened: Image.Image, image: bytes) -> Defect | None:
-    scans = _scans(image) if opened.format in ("JPEG", MULTI_PICTURE) else 0
-    if scans <= SCANS:
-        return None
-    return Defect(
-        RetakeReason.TOO_COSTLY,
-        f"The picture is a JPEG of {scans} scans; at most {SCANS} are taken. Save it again, not as progressive.",
-        float(scans),
-        float(SCANS),
-    )
-
-
-def _scans(jpeg: bytes) -> int:
-    """Count the scans of a JPEG's first picture, as its decoder finds them."""
-    scans, at = 0, 2
-    while (found := _MARKER.search(jpeg, at)) is not None and (marker := jpeg[found.start() + 1]) != _END:
-        scans += marker == _SCAN
-        # A segment begins with its length, so that nothing inside (a thumbnail, say) is taken for a marker.
-        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-    return scans
-
-
-_MARKER: Final = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
-"""Not those without a segment: an escaped byte of a scan's data, TEM, a restart, SOI."""
-_SCAN: Final = 0xDA
-_END: Final = 0xD9
-
-
 def _undecodable(image: bytes, error: Exception) -> Defect:
     if not image:
         return Defect(RetakeReason.UNDECODABLE, "The picture is empty (0 bytes). Send it again.", 0.0, 1.0)
     if isinstance(error, UnidentifiedImageError) and not image.startswith(_MAGIC):
-        return Defect(
-            RetakeReason.UNSUPPORTED_FORMAT, "This is no JPEG, PNG, WebP or JPEG 2000 picture. Send one of these."
-        )
+        return Defect(RetakeReason.UNSUPPORTED_FORMAT, f"This is no {headers.READ} picture. Send one of these.")
     return Defect(
         RetakeReason.UNDECODABLE,
         f"The picture is damaged or cut short ({len(image)} bytes arrived). Send it again, or take a new one.",
     )
 
 
-def _pixels(opened: Image.Image) -> Picture:
+def _pixels(opened: Image.Image, *, shrinks: bool) -> Picture:
     longest = max(opened.size)
-    _decode_at_reduced_size(opened, longest)
+    if shrinks:
+        _decode_at_reduced_size(opened, longest)
     opened.load()
     small: Image.Image = opened
     if max(opened.size) > WORKING_SIDE:
@@ -160,6 +129,8 @@ def _pixels(opened: Image.Image) -> Picture:
         small = _rgb(opened).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     upright = _rgb(small).transpose(turn) if (turn := _turn(opened)) is not None else _rgb(small)
     pixels: Pixels = np.ascontiguousarray(np.asarray(upright, dtype=np.uint8))
+    if (levels := _levels(opened)) is not None:
+        pixels = levels[pixels]
     return Picture(pixels, longest / max(pixels.shape[:2]))
 
 
@@ -187,6 +158,22 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _levels(opened: Image.Image) -> NDArray[np.uint8] | None:
+    """Return what each level of a PNG with another gamma than usual is in sRGB (256,); None: as it is."""
+    gamma = opened.info.get("gamma")
+    if not isinstance(gamma, float) or gamma <= 0 or "srgb" in opened.info or "icc_profile" in opened.info:
+        return None
+    exponent = 1 / (_DISPLAY_GAMMA * gamma)
+    if abs(exponent - 1) < _SAME_GAMMA:
+        return None
+    light = np.linspace(0.0, 1.0, 256) ** exponent
+    return np.asarray(np.round(255 * light), dtype=np.uint8)
+
+
+_DISPLAY_GAMMA: Final = 2.2
+_SAME_GAMMA: Final = 0.05
+"""Difference that viewers ignore too (libpng's PNG_GAMMA_THRESHOLD)."""
+
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -199,13 +186,21 @@ _TURNS: Final = {
 
 
 def _turn(opened: Image.Image) -> Image.Transpose | None:
-    """Return what turns the picture upright, by EXIF's orientation (1 to 8; anything else is upright)."""
+    """Return what turns the picture upright, by EXIF's orientation (1 to 8; else it is upright) or, without, XMP's."""
     try:
         orientation = opened.getexif().get(0x0112)
     except Exception:
         # Damaged metadata does not spoil a picture; a face that lies on its side is refused by what comes next.
         return None
+    if orientation is None:
+        xmp = opened.info.get("xmp") or opened.info.get("XML:com.adobe.xmp") or b""
+        found = _XMP_ORIENTATION.search(xmp if isinstance(xmp, bytes) else str(xmp).encode())
+        orientation = int(found[1]) if found else None
     return _TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+_XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation\s*(?:=\s*["']|>)\s*([1-8])""")
+"""Pillow knows the one way to write it only that Adobe's programs have."""
 
 
 def specimens() -> list[bytes]:

@@ -5,7 +5,8 @@ import numpy as np
 from services.enroll import decoding, faces
 from services.enroll.extractor import Extractor
 from services.enroll.faces import Face
-from services.enroll.quality import NO_FACE, Extracted, Frame, Limits, judge, measure, refused
+from services.enroll.looking import look
+from services.enroll.quality import Extracted, Frame, Limits, judge, measure, refused
 from shared.biometrics import Defect, Quality, Template
 from shared.model import ModelRefused
 
@@ -19,9 +20,9 @@ def describe(picture: decoding.Picture | Defect, extractor: Extractor, limits: L
     """Go on from what decoding gave."""
     if not isinstance(picture, decoding.Picture):
         return refused(picture)
-    found = extractor.find(picture.pixels)
-    if not found:
-        return refused(NO_FACE)
+    found = look(picture.pixels, extractor)
+    if isinstance(found, Defect):
+        return refused(found)
     quality = _examine(picture, found, limits)
     return Extracted(None if quality.defects else extractor.template(picture.pixels, found[0]), quality)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.enroll import faces
+from services.enroll import faces, landmarks
 from services.enroll.alignment import Picture, align, mirrored
-from services.enroll.faces import Face
+from services.enroll.faces import Effort, Face
 from services.enroll.landmarks import YuNet
 from services.enroll.networks import Network
 from shared.biometrics import Template, Vector
@@ -39,9 +39,21 @@ class Extractor:
             else:
                 self._networks.append(Network(model.folder, network))
 
-    def find(self, pixels: Picture) -> list[Face]:
+    @property
+    def sure(self) -> float:
+        return landmarks.SURE if self._yunet else faces.SURE
+
+    @property
+    def clear(self) -> float:
+        return landmarks.CLEAR if self._yunet else faces.CLEAR
+
+    @property
+    def smallest(self) -> float:
+        return landmarks.SMALLEST if self._yunet else faces.SMALLEST
+
+    def find(self, pixels: Picture, effort: Effort = Effort.USUAL) -> list[Face]:
         """Return the faces of an RGB picture, largest first."""
-        return self._yunet.find(pixels) if self._yunet else faces.find(pixels)
+        return self._yunet.find(pixels, effort) if self._yunet else faces.find(pixels, effort)
 
     def template(self, pixels: Picture, face: Face) -> Template:
         """Turn a face into its template."""

@@ -41,6 +41,7 @@ class Limits:
     pitch_high: float
     roll: float
     inside: float
+    nearness: float
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -64,6 +65,16 @@ class Frame:
         across = max(0.0, min(self.right, self.picture_width) - max(self.left, 0.0))
         down = max(0.0, min(self.bottom, self.picture_height) - max(self.top, 0.0))
         return across * down / max((self.right - self.left) * (self.bottom - self.top), 1e-9)
+
+    @property
+    def across(self) -> float:
+        """How far right of the middle the face is: 0.5 is the right edge, -0.5 the left one."""
+        return (self.left + self.right) / 2 / self.picture_width - 0.5
+
+    @property
+    def down(self) -> float:
+        """How far below the middle the face is: 0.5 is the lower edge, -0.5 the upper one."""
+        return (self.top + self.bottom) / 2 / self.picture_height - 0.5
 
 
 Measures = dict[str, float]
@@ -100,9 +111,20 @@ def measure(
         "pitch": float(from_middle @ below),
         "roll": float(np.degrees(np.arctan2(along[1], along[0]))),
         "inside": frame.inside,
+        "nearness": distance / min(frame.picture_width, frame.picture_height),
+        "across": frame.across,
+        "down": frame.down,
     }
     return {name: round(value, 4) for name, value in values.items()}
 
+
+FILLS: Final = 0.35
+"""Nearness from which on a face that is cut off is too close: moved to the middle, it would not fit. Its box, brows to
+chin, is some 2.4 eye distances wide, and wants some air."""
+
+FAR: Final = 0.06
+"""Nearness below which a face of too few pixels is too far away: it is narrower than a seventh of the picture, so
+coming closer helps. Above, it is the picture that is small."""
 
 BURNT: Final = 250
 """Luminance from which on a pixel counts as burnt out: a sensor's white, less what JPEG moves."""
@@ -151,6 +173,8 @@ class _Check:
 def _checks(m: Measures, limits: Limits) -> list[_Check]:
     reason = RetakeReason
     turned = "Look straight into the camera."
+    near, far = m["nearness"] >= FILLS, m["nearness"] < FAR
+    few = f"The eyes are {m['eye_distance']:.0f} pixels apart, {limits.eye_distance:.0f} are needed."
     return [
         _Check(
             reason.SEVERAL_FACES, "second_face", m["second_face"], "at most", limits.second_face, 0.5,
@@ -158,14 +182,20 @@ def _checks(m: Measures, limits: Limits) -> list[_Check]:
             f"{limits.second_face:.0%} is taken. Nobody else may stand in the picture.",
         ),
         _Check(
-            reason.CUT_OFF, "inside", m["inside"], "at least", limits.inside, 1.0,
-            f"Only {m['inside']:.0%} of the face is in the picture, {limits.inside:.0%} are needed. Move to the "
-            "middle.",
+            reason.TOO_CLOSE if near else reason.CUT_OFF, "inside", m["inside"], "at least", limits.inside, 1.0,
+            f"Only {m['inside']:.0%} of the face is in the picture, {limits.inside:.0%} are needed. "
+            + ("Too close: step back." if near else f"It is cut off {_edge(m)}: move to the middle."),
         ),
         _Check(
-            reason.TOO_SMALL, "eye_distance", m["eye_distance"], "at least", limits.eye_distance, 90.0,
-            f"The eyes are {m['eye_distance']:.0f} pixels apart, {limits.eye_distance:.0f} are needed. Come closer, or "
-            "use the camera's full resolution.",
+            reason.TOO_CLOSE, "nearness", m["nearness"], "at most", limits.nearness, FILLS,
+            f"The eyes are {m['nearness']:.0%} of the picture's short side apart, at most {limits.nearness:.0%} is "
+            "taken. Too close: step back.",
+        ),
+        _Check(
+            reason.TOO_FAR if far else reason.TOO_SMALL, "eye_distance", m["eye_distance"], "at least",
+            limits.eye_distance, 90.0,
+            f"{few} Too far away: come closer." if far else f"{few} The picture is small: send it in the camera's "
+            "full resolution, or come closer.",
         ),
         _Check(
             reason.TOO_DARK, "brightness", m["brightness"], "at least", limits.dark, 150.0,
@@ -205,6 +235,13 @@ def _checks(m: Measures, limits: Limits) -> list[_Check]:
     ]  # fmt: skip
 
 
+def _edge(m: Measures) -> str:
+    """Say at which edge of the picture a face is cut off."""
+    if abs(m["across"]) >= abs(m["down"]):
+        return "at the right edge" if m["across"] > 0 else "at the left edge"
+    return "at the lower edge" if m["down"] > 0 else "at the upper edge"
+
+
 def judge(measures: Measures, limits: Limits) -> Quality:
     """Weigh the measures of the one face that counts: 0 with the defects, or 1 to 100 by its weakest measure."""
     checks = _checks(measures, limits)
@@ -220,7 +257,8 @@ def refused(defect: Defect) -> Extracted:
 
 NO_FACE: Final = Defect(
     RetakeReason.NO_FACE,
-    "No face was found. Look straight into the camera, with the whole face in the picture and light on it.",
+    "No face was found. Look straight into the camera, close enough, with the whole face in the picture and light on "
+    "it.",
     0.0,
     1.0,
 )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from services.enroll.decoding import SCANS, WORKING_SIDE, Picture, decode
+from services.enroll.decoding import WORKING_SIDE, Picture, decode
+from services.enroll.headers import SCANS
 from shared.biometrics import Defect, RetakeReason
 from tests.unit.enroll.making import HOPPER, PIXELS, TURNS, encoded, hopper, lying_jpeg, png_of_zeros
 

@@ -14,7 +14,8 @@ FRONTAL = np.array([(120.0, 80), (105, 80), (60, 80), (75, 80), (90, 115)])
 FRAME = Frame(40.0, 40.0, 140.0, 140.0, 250.0, 250.0)
 GOOD: Measures = {
     "faces": 1.0, "second_face": 0.0, "eye_distance": 90.0, "brightness": 180.0, "burnt": 0.0, "sharpness": 90.0,
-    "yaw": 0.0, "pitch": 0.77, "roll": 0.0, "inside": 1.0,
+    "yaw": 0.0, "pitch": 0.77, "roll": 0.0, "inside": 1.0, "nearness": 0.18, "across": 0.0,
+    "down": 0.0,
 }  # fmt: skip
 
 
@@ -53,6 +54,41 @@ def test_half_a_face_outside_the_picture_is_half_inside() -> None:
     assert measured(frame=replace(FRAME, left=-50.0, right=50.0))["inside"] == 0.5
 
 
+def test_it_is_measured_where_in_the_picture_the_face_is_and_how_near() -> None:
+    m = measured(frame=Frame(150.0, 40.0, 250.0, 140.0, 250.0, 300.0))
+    assert (m["across"], m["down"], m["nearness"]) == (0.3, -0.2, 45 / 250)
+
+
+@pytest.mark.parametrize(
+    ("where", "edge"),
+    [
+        ({"across": -0.4, "down": 0.1}, "at the left edge"),
+        ({"across": 0.4, "down": 0.1}, "at the right edge"),
+        ({"across": 0.1, "down": -0.4}, "at the upper edge"),
+        ({"across": 0.1, "down": 0.4}, "at the lower edge"),
+    ],
+)
+def test_of_a_face_that_is_cut_off_the_edge_is_named(where: Measures, edge: str) -> None:
+    (defect,) = judge(GOOD | {"inside": 0.8} | where, LIMITS).defects
+    assert defect.reason is RetakeReason.CUT_OFF
+    assert f"It is cut off {edge}: move to the middle." in defect.advice
+
+
+def test_a_face_that_would_not_fit_is_too_close_and_not_beside_the_middle() -> None:
+    (defect,) = judge(GOOD | {"inside": 0.8, "nearness": 0.4}, LIMITS).defects
+    assert defect.reason is RetakeReason.TOO_CLOSE
+    assert "step back" in defect.advice
+    assert "middle" not in defect.advice
+
+
+def test_few_pixels_of_a_face_mean_too_far_in_a_large_picture_and_a_small_picture_else() -> None:
+    (far,) = judge(GOOD | {"eye_distance": 20.0, "nearness": 0.03}, LIMITS).defects
+    (small,) = judge(GOOD | {"eye_distance": 20.0, "nearness": 0.2}, LIMITS).defects
+    assert (far.reason, small.reason) == (RetakeReason.TOO_FAR, RetakeReason.TOO_SMALL)
+    assert "come closer" in far.advice
+    assert "The picture is small" in small.advice
+
+
 def test_light_and_sharpness_are_told_apart() -> None:
     bright, dim = measured(chip=texture(30, 120)), measured(chip=texture(10, 40))
     assert dim["brightness"] < bright["brightness"] / 2
@@ -65,6 +101,7 @@ SPOILT = {
     "second_face": (0.77, RetakeReason.SEVERAL_FACES, 0.76),
     "inside": (0.94, RetakeReason.CUT_OFF, 0.95),
     "eye_distance": (23.9, RetakeReason.TOO_SMALL, 24.0),
+    "nearness": (0.51, RetakeReason.TOO_CLOSE, 0.5),
     "brightness": (63.0, RetakeReason.TOO_DARK, 64.0),
     "burnt": (0.26, RetakeReason.TOO_BRIGHT, 0.25),
     "sharpness": (8.9, RetakeReason.BLURRED, 9.0),
