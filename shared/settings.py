@@ -269,14 +269,6 @@ class Settings(TurnSettings, BaseSettings):
         "all in groups. Hits where 15 % of the face are cut away: 88 to 98 %.",
     )
 
-    quality_nearness: float = Field(
-        default=0.5,
-        gt=0,
-        description="too_close: most of the picture's short side between the eyes. At 0.5 the face, brows to chin, is "
-        "wider than the picture. Where the detector's box no longer tells: of faces 1.7 times as wide as the picture "
-        "YuNet calls a fifth whole. dev: at most 0.21.",
-    )
-
     # ---- match
     verification_target: Decibels = Field(
         default=VERIFICATION_TARGET,

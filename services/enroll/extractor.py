@@ -44,6 +44,10 @@ class Extractor:
         return landmarks.SURE if self._yunet else faces.SURE
 
     @property
+    def level(self) -> float:
+        return landmarks.LEVEL if self._yunet else faces.LEVEL
+
+    @property
     def clear(self) -> float:
         return landmarks.CLEAR if self._yunet else faces.CLEAR
 

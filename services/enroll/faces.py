@@ -95,9 +95,13 @@ ENOUGH: Final = 160
 """Pixels of a face in the picture searched above which no finer search follows: twice the detector's smallest, so a
 rival of half the size would have been seen, and a smaller one is no rival (`quality.Limits.second_face`)."""
 
-SURE: Final = 0.9
-"""Confidence that no face reaches that is upside down or lies on its side: at most 0.82 of 750 pictures (250 web
-photos, turned three ways). 14 % of upright ones stay below; they are looked at turned as well."""
+SURE: Final = 1.5
+"""Confidence that no face reaches that is upside down: 34 of 250 web photos are found so, one with 1.08, the others
+with 0.82 at most. Half of the upright ones stay below; they are looked at upside down as well."""
+
+LEVEL: Final = 0.45
+"""Confidence that no face reaches that lies on its side: 4 of 500 are found so, with 0.23 at most. 5 % of upright ones
+stay below; they are looked at on either side as well."""
 
 CLEAR: Final = 0.12
 """Least confidence of a face that was found in a turned picture only: 99 % of upright ones have it."""

@@ -6,7 +6,6 @@ and of what lies on its side it says that there is no face. So whatever it is no
 
 from typing import Final, Protocol
 
-import cv2
 import numpy as np
 
 from services.enroll.alignment import Picture
@@ -19,8 +18,14 @@ MARGIN: Final = 0.25
 ends. Of faces 1.2 to 1.4 times as wide as their picture, HOG misses 16 %; with this it finds 12 of 13 of those. With
 half or the whole side it finds fewer."""
 
+GREY: Final = 128
+
 NEAR: Final = 0.75
 """Width of a face found by that margin, as a share of the picture's short side, from which on it was too close."""
+
+
+ALL_TURNS: Final = (1, 3, 2)
+"""Quarter turns to the left. Most cameras are turned by one of the first two."""
 
 
 class Detector(Protocol):
@@ -28,7 +33,12 @@ class Detector(Protocol):
 
     @property
     def sure(self) -> float:
-        """Confidence that no face of a turned picture reaches."""
+        """Confidence that no face that is upside down reaches."""
+        ...
+
+    @property
+    def level(self) -> float:
+        """Confidence that no face that lies on its side reaches."""
         ...
 
     @property
@@ -50,18 +60,19 @@ def look(pixels: Picture, detector: Detector) -> list[Face] | Defect:
     if found and found[0].confidence >= detector.sure:
         return found
     if found:
-        turns, confidence = _turned(pixels, detector, Effort.COARSE)
+        possible = (2,) if found[0].confidence >= detector.level else ALL_TURNS
+        turns, confidence = _turned(pixels, detector, Effort.COARSE, possible)
         return _turned_picture(turns) if confidence > found[0].confidence else found
-    turns, confidence = _turned(pixels, detector, Effort.USUAL)
+    turns, confidence = _turned(pixels, detector, Effort.USUAL, ALL_TURNS)
     if confidence >= detector.clear:
         return _turned_picture(turns)
     return _too_close(pixels, detector) or _too_far(pixels, detector) or NO_FACE
 
 
-def _turned(pixels: Picture, detector: Detector, effort: Effort) -> tuple[int, float]:
-    """Return the quarter turns to the left, 1 to 3, that show the clearest face, and its confidence."""
-    best = 1, -np.inf
-    for turns in (1, 3, 2):
+def _turned(pixels: Picture, detector: Detector, effort: Effort, possible: tuple[int, ...]) -> tuple[int, float]:
+    """Return the quarter turns to the left, of those possible, that show the clearest face, and its confidence."""
+    best = possible[0], -np.inf
+    for turns in possible:
         for face in detector.find(np.ascontiguousarray(np.rot90(pixels, turns)), effort)[:1]:
             best = max(best, (turns, face.confidence), key=lambda one: one[1])
         if best[1] >= detector.sure:
@@ -86,9 +97,8 @@ def _turned_picture(turns: int) -> Defect:
 def _too_close(pixels: Picture, detector: Detector) -> Defect | None:
     height, width = pixels.shape[:2]
     edge = round(MARGIN * max(height, width))
-    grey = (128, 128, 128)
-    framed = cv2.copyMakeBorder(pixels, edge, edge, edge, edge, cv2.BORDER_CONSTANT, value=grey)
-    found = detector.find(np.asarray(framed, dtype=np.uint8), Effort.COARSE)
+    framed = np.pad(pixels, ((edge, edge), (edge, edge), (0, 0)), constant_values=GREY)
+    found = detector.find(framed, Effort.COARSE)
     share = found[0].width / min(height, width) if found else 0.0
     if share < NEAR:
         return None

@@ -36,6 +36,7 @@ class Pretended:
     margin: float | None = None
     finest: float | None = None
     sure: float = 1.0
+    level: float = 0.7
     clear: float = 0.3
     smallest: float = 0.08
     efforts: list[Effort] = field(default_factory=list[Effort])
@@ -55,6 +56,13 @@ def test_a_face_that_the_detector_is_sure_of_is_looked_at_once() -> None:
     found = look(LANDSCAPE, detector)
     assert not isinstance(found, Defect)
     assert detector.efforts == [Effort.USUAL]
+
+
+def test_a_face_that_surely_does_not_lie_on_its_side_may_still_be_upside_down() -> None:
+    detector = Pretended((0.8, 0.9, 0.9, 0.9))
+    found = look(LANDSCAPE, detector)
+    assert isinstance(found, Defect)
+    assert (found.measured, detector.efforts) == (180.0, [Effort.USUAL, Effort.COARSE])
 
 
 def test_a_face_that_it_is_not_sure_of_counts_where_it_is_no_surer_turned() -> None:
