@@ -9,6 +9,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -66,12 +67,23 @@ def opened(path: Path, mode: Literal["wb", "xb", "ab", "a+b"]) -> IO[bytes]:
     return open(path, mode, opener=lambda name, flags: descriptor(Path(name), flags))
 
 
+@contextlib.contextmanager
+def about(what: object) -> Generator[None]:
+    """Name in an OSError what it is about (a path, an address): a write that fails names nothing of itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.strerror is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(what)) from error
+
+
 def write(path: Path, content: bytes) -> None:
     """Put a file in place whole and for good, or not at all. Raises OSError."""
     folder(path.parent)
     handle, draft = tempfile.mkstemp(prefix=f".{path.name[:64]}-", dir=path.parent)  # 0600, says its documentation
     try:
-        with os.fdopen(handle, "wb") as file:
+        with about(path), os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -8,6 +8,8 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import start_http_server
 
+from shared.ports import refused
+
 REGISTRY: Final = CollectorRegistry()
 
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -181,7 +183,11 @@ LOG_ERRORS = Counter(
 )
 
 
-def serve(host: str, port: int) -> None:
-    """Serve /metrics of this process; port 0 serves nothing."""
-    if port:
+def serve(host: str, port: int, port_setting: str) -> None:
+    """Serve /metrics of this process; port 0: none. Raises ValueError, which begins with the setting to change."""
+    if not port:
+        return
+    try:
         start_http_server(port, addr=host, registry=REGISTRY)
+    except (OSError, UnicodeError, ValueError) as error:
+        raise refused(error, host, port, "EYNI_METRICS_HOST", port_setting) from None

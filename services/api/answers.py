@@ -259,8 +259,16 @@ def gallery_csv(keys: Sequence[Key]) -> Answer:
     return Answer(200, text.getvalue().encode(), "text/csv; charset=utf-8; header=present")
 
 
+_FORMULA: Final = frozenset("=+-@\t\r\n|%\uff1d\uff0b\uff0d\uff20'")
+"""OWASP's list, the wide forms that spreadsheets take too, what begins DDE in old ones; and the mark itself, so that no
+two values are written as one."""
+
+
 def _csv(value: str) -> str:
     """Quote where RFC 4180 says so, and where the blank after the comma would hide one of the value's own."""
     line = io.StringIO()
+    # A spreadsheet takes what begins so for a formula, and runs it for whoever opens the file (OWASP, "CSV Injection").
+    if value.lstrip(" ")[:1] in _FORMULA:
+        value = f"'{value}"
     csv.writer(line, quoting=csv.QUOTE_ALL if value.strip() != value else csv.QUOTE_MINIMAL).writerow([value])
     return line.getvalue().removesuffix("\r\n")

@@ -1,6 +1,5 @@
 """The HTTP server: its port, its limits, what it answers before the application is there, or where it has too much."""
 
-import errno
 import resource
 import socket
 import threading
@@ -16,6 +15,7 @@ from services.api.connections import HEADROOM, KEEP_SECONDS, Book, Connection, L
 from services.api.errors import Code, Refusal
 from services.api.routing import log_unavailable, respond
 from shared.logs import logger
+from shared.ports import listen
 from shared.settings import Settings
 
 GRACE: Final = 20
@@ -163,15 +163,7 @@ def most_connections(wanted: int) -> int:
 
 def _bound(settings: Settings) -> socket.socket:
     """Take the port, or say which setting to change: another server there would answer in our name."""
-    host, port = settings.api_host, settings.api_port
-    try:
-        sock = socket.create_server((host, port), backlog=1024)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            text = f"EYNI_API_PORT: port {port} of {host} is taken by another process; stop it, or choose another port"
-        else:
-            text = f"EYNI_API_HOST, EYNI_API_PORT: cannot listen on {host}, port {port}: {error.strerror}"
-        raise ValueError(text) from None
+    sock = listen(settings.api_host, settings.api_port, "EYNI_API_HOST", "EYNI_API_PORT", backlog=1024)
     # An answer is written in two parts; without this the second waits 40 ms for the first to be acknowledged. Accepted
     # sockets inherit it (Linux, macOS); asyncio sets it itself only on sockets that name their protocol.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -84,7 +84,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     comparator = Comparator(model.calibration)
     calibration = loaded(model.calibration)
     model.check_files()
-    metrics.serve(settings.metrics_host, settings.enroll_metrics_port)
+    metrics.serve(settings.metrics_host, settings.enroll_metrics_port, "EYNI_ENROLL_METRICS_PORT")
     with closing(open_log(settings.log_address, settings.kafka_security)) as log:
         state = _State(log, calibration)
         beat = Heartbeat(log, state.report)

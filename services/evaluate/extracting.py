@@ -225,8 +225,9 @@ class Journal:
 
     def add(self, key: str, extracted: Extracted) -> None:
         self.done[key] = extracted
-        self._file.write(_LINE.dump_json(_Line(key, extracted)) + b"\n")
-        self._file.flush()
+        with files.about(self.path):
+            self._file.write(_LINE.dump_json(_Line(key, extracted)) + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         self._file.close()

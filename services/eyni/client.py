@@ -9,6 +9,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final, Self
 from urllib.parse import quote
@@ -18,6 +20,7 @@ import httpx
 from pydantic import JsonValue
 
 from services.eyni.common import Failed, NotAvailable
+from services.eyni.heard import in_words
 from services.eyni.reaching import connection
 from shared.settings import Settings
 
@@ -29,6 +32,9 @@ PATIENCE = 60.0
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Above the server's `answer_timeout` (30 s), so that the server's own 503 arrives before this gives up."""
+
+CLOCK_OFF: Final = 10.0
+"""Seconds by which a clock is worth a word where a token is turned away; `Date` is written in whole seconds."""
 
 AGAIN: Final = frozenset(
     (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -43,6 +49,8 @@ class Answer:
     body: JsonValue = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     seconds: float
+    clock_off: float = 0.0
+    """Seconds that the api's clock is ahead of this machine's (negative: behind), by the answer's `Date`."""
 
     @property
     def ok(self) -> bool:
@@ -54,11 +62,22 @@ class Answer:
         return self.headers.get("eyni-retake", "")
 
     @property
-    def problem(self) -> str:
+    def message(self) -> str:
         """The api's own words for what is wrong."""
         if isinstance(self.body, dict) and "message" in self.body:
             return str(self.body["message"])
-        return f"HTTP {self.status}"
+        return HTTPStatus(self.status).phrase if self.status in list(HTTPStatus) else "no answer of our api's"
+
+    @property
+    def problem(self) -> str:
+        """The same with its status, and what else may be why."""
+        said = f"{self.message} (HTTP {self.status})"
+        if self.status == HTTPStatus.UNAUTHORIZED and abs(self.clock_off) > CLOCK_OFF:
+            return (
+                f"{said}. Its clock is {in_words(self.clock_off)} this machine's, and a token is good by the clock: "
+                "have both set by NTP (chrony, systemd-timesyncd)"
+            )
+        return said
 
 
 class Client:
@@ -99,7 +118,11 @@ class Client:
             else:
                 if response.status_code not in AGAIN:
                     return Answer(
-                        response.status_code, _json(response), dict(response.headers), time.monotonic() - start
+                        response.status_code,
+                        _json(response),
+                        dict(response.headers),
+                        time.monotonic() - start,
+                        _clock_off(response),
                     )
                 problem = f"HTTP {response.status_code}"
                 wait = max(pause, _retry_after(response))
@@ -150,6 +173,10 @@ class Client:
         self.close()
 
 
+Readiness = Mapping[str, JsonValue]
+"""What /readyz says."""
+
+
 class Watcher:
     """Asks an api how it is; what does not answer within two seconds is not there."""
 
@@ -160,7 +187,7 @@ class Watcher:
         if token:
             self._http.headers["Authorization"] = _bearer(token)
 
-    def readiness(self) -> Mapping[str, JsonValue] | None:
+    def readiness(self) -> Readiness | None:
         """Return what /readyz says, ready or not; None where nothing answers as our api does."""
         response = self._get("/readyz")
         body = _json(response) if response is not None else None
@@ -197,8 +224,8 @@ def checked(answer: Answer) -> Answer:
     if answer.ok:
         return answer
     if answer.retake:
-        raise Failed(f"the picture cannot be used ({answer.retake}): {answer.problem}")
-    raise Failed(f"{answer.problem} (HTTP {answer.status})")
+        raise Failed(f"the picture cannot be used ({answer.retake}): {answer.message}")
+    raise Failed(answer.problem)
 
 
 def _bearer(token: str) -> str:
@@ -217,6 +244,13 @@ def _json(response: httpx.Response) -> JsonValue:
     except ValueError:
         return None
     return body
+
+
+def _clock_off(response: httpx.Response) -> float:
+    try:
+        return (parsedate_to_datetime(response.headers["date"]) - datetime.now(UTC)).total_seconds()
+    except (KeyError, ValueError, TypeError):  # none, or one that is no date, or has no zone
+        return 0.0
 
 
 def _retry_after(response: httpx.Response) -> float:

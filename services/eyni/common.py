@@ -4,8 +4,7 @@ import os
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, MutableMapping
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -61,6 +60,7 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     from shared import files
     from shared.settings import NoDataFolder, Settings
 
+    _check_file_of_settings()
     for line in misspelt(os.environ, Settings.model_fields):
         complain(line)
     given = {"data": data, "log": log, "api_port": port}
@@ -79,6 +79,27 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     for line in files.narrow(settings.data):
         complain(line)
     return settings
+
+
+SETTINGS_LIMIT = 2**20
+"""Bytes of the file of settings: all of them, with their reasons, take some 20 kB."""
+
+
+def _check_file_of_settings() -> None:
+    """Refuse a file of settings that is not there, or is none: it would be passed over without a word."""
+    from shared.reading import Unreadable, read
+
+    given = os.environ.get("EYNI_SETTINGS")
+    if not given:
+        return
+    try:
+        read(Path(given).expanduser(), SETTINGS_LIMIT).decode()
+    except (OSError, Unreadable, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{given}: ")
+        raise typer.BadParameter(
+            f"EYNI_SETTINGS: {given}: {why}; it must be a text file (UTF-8) of lines EYNI_NAME=value",
+            param_hint="settings",
+        ) from None
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -165,17 +186,6 @@ def largest_picture(settings: "Settings") -> int:
 
 _AROUND = 8192
 """Bytes of a body beside the picture: some hundred, and ids and galleries of 200 characters each."""
-
-
-@contextmanager
-def about(what: object) -> Generator[None]:
-    """Name in an OSError what it is about (a path, an address): a write that fails names nothing of itself."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.strerror is None:
-            raise
-        raise type(error)(error.errno, error.strerror, str(what)) from error
 
 
 def stop_on_signals() -> threading.Event:

@@ -18,9 +18,9 @@ import numpy as np
 from services.eyni.client import Answer, Client, Watcher, checked
 from services.eyni.common import Code, Failed
 from services.eyni.console import Bars, Console, Styled, Table, complain
+from services.eyni.heard import Listener
 from services.eyni.people import enrolments, person_id
 from services.eyni.run import SUPERVISOR, own_command, own_environment
-from services.eyni.status import reports
 from services.eyni.token import duration, token
 from services.eyni.up import base_url, free_port
 from shared import files
@@ -118,9 +118,10 @@ def _await(log: Log, settings: Settings, process: "subprocess.Popen[bytes]", pro
     update = progress.add("starting enroll, match and api on that log", end)
     url = base_url(settings.api_host, settings.api_port)
     deadline = time.monotonic() + PATIENCE
+    listener = Listener(log)
     with Watcher(url, settings) as watcher:
         while True:
-            reached = max((r.as_of for r in reports(log)), default=0)
+            reached = max((heard.report.as_of for heard in listener.listen()), default=0)
             update(reached, end)
             if reached >= end and watcher.ready_instance():
                 return

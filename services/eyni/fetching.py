@@ -26,7 +26,7 @@ def download(address: str, to: Path, settings: Settings, *, sha256: str, limit: 
     Redirects are followed, to any host: what arrives is judged by its digest, not by where it came from.
     """
     found = hashlib.sha256()
-    with files.opened(to, "xb") as file:
+    with files.about(to), files.opened(to, "xb") as file:
         try:
             for block in _blocks(address, settings, limit, progress):
                 found.update(block)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from services.eyni.common import about
 from shared import files
 from shared.reading import opened
 
@@ -75,12 +74,12 @@ class Journal:
 
     def add(self, result: Result) -> None:
         self.done[result.file] = result
-        with about(self.path):
+        with files.about(self.path):
             self._file.write(json.dumps(result.line(), separators=(",", ":")).encode() + b"\n")
             self._file.flush()
 
     def close(self) -> None:
-        with about(self.path):
+        with files.about(self.path):
             self._file.close()
 
 

@@ -127,7 +127,7 @@ def _copy(source: Path, name: str, to: Path) -> None:
 
 def _keep(file: IO[bytes], path: Path, limit: int) -> None:
     count = 0
-    with files.opened(path, "xb") as kept:
+    with files.about(path), files.opened(path, "xb") as kept:
         while block := file.read(_BLOCK):
             count += len(block)
             if count > limit:

@@ -139,14 +139,13 @@ def result_of(answer: Answer, file: str, stamp: str, person: str, how: str) -> R
         candidates = others.get("candidates")
         found = candidates if isinstance(candidates, list) else []
         return result("enrolled" if others.get("outcome") == "ENROLLED_UNIQUE" else "suspected", found=found)
-    told = f"{answer.problem} (HTTP {answer.status})"
     if answer.status in _TURNED_AWAY:
-        raise Failed(told)
+        raise Failed(answer.problem)
     if answer.retake:
-        return result("refused", answer.problem, [reason.strip() for reason in answer.retake.split(",")])
+        return result("refused", answer.message, [reason.strip() for reason in answer.retake.split(",")])
     if answer.status == HTTPStatus.CONFLICT:
-        return result("conflict", answer.problem)
-    return result("unusable" if answer.status in _STAYING else "error", told)
+        return result("conflict", answer.message)
+    return result("unusable" if answer.status in _STAYING else "error", answer.problem)
 
 
 class Station:

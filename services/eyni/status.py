@@ -1,22 +1,27 @@
 """`eyni status`: what the services report, how much they have to do, how fast they answer, and what to do about it."""
 
+import errno
+import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
-from services.eyni.client import Watcher
+from services.eyni.client import Readiness, Watcher
 from services.eyni.common import Code, opened, stop_on_signals
 from services.eyni.console import Console, Line, Lines, Styled, Table, out
+from services.eyni.heard import FIRST, Heard, Listener, clocks
 from shared.agreement import disagreements
 from shared.biometrics import ALL_GALLERIES
-from shared.envelope import MalformedEvent, decode
 from shared.events import ServiceReported
-from shared.heartbeat import ALIVE
+from shared.heartbeat import PERIOD
 from shared.lag import lag
 from shared.log import Log
+from shared.log.address import folder_of
 from shared.performance import REMEDY, Performance
 from shared.settings import Settings
 from shared.topics import Group, Name
@@ -51,24 +56,47 @@ class Look:
     """One look at the whole system."""
 
     at: datetime
-    services: tuple[ServiceReported, ...]
+    services: tuple[Heard, ...]
     ends: Mapping[Name, int]
     lags: Mapping[tuple[Group, Name], int]
     latencies: tuple[Latency, ...] = ()
     in_flight: int | None = None
     stuck: int = 0
     rates: Mapping[Name, float] = field(default_factory=dict[Name, float])
-
-    def age(self, service: ServiceReported) -> float:
-        return (self.at - service.at).total_seconds()
+    missing: Sequence[str] | None = None
+    """What the api says it lacks; None: no api answers."""
+    trouble: str = ""
+    """Why nothing can be written where the log is."""
 
     @property
     def alive(self) -> list[ServiceReported]:
-        return [s for s in self.services if self.age(s) < ALIVE]
+        return [heard.report for heard in self.services if heard.alive]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether of each service that was ever heard one lives: who watches longer hears no more of them."""
+        return {h.report.service for h in self.services} == {report.service for report in self.alive}
+
+    @property
+    def takes_records(self) -> bool:
+        if TAKES_NONE in (self.missing or ()):
+            return False
+        return not (self.trouble and len(self.alive) < len(self.services))
 
 
-def look(log: Log, metrics: str, before: Look | None = None) -> Look:
-    """Look once; rates need the look before."""
+TAKES_NONE: Final = "the log takes no records"
+"""The api's words (services/api/health.py), part of its interface."""
+
+
+def look(
+    log: Log,
+    metrics: str,
+    listener: Listener,
+    before: Look | None = None,
+    readiness: Readiness | None = None,
+    folder: Path | None = None,
+) -> Look:
+    """Look once; rates need the look before, and `listener` is the same at each. `folder`: the embedded log's."""
     now = datetime.now(UTC)
     spans = {name: log.spans(name) for name in Name}
     ends = {name: sum(s.end for s in found.values()) for name, found in spans.items()}
@@ -79,41 +107,44 @@ def look(log: Log, metrics: str, before: Look | None = None) -> Look:
         rates = {name: max(0, ends[name] - before.ends[name]) / seconds for name in Name}
     return Look(
         at=now,
-        services=reports(log),
+        services=tuple(listener.listen()),
         ends=ends,
         lags=lags,
         latencies=latencies(metrics),
         in_flight=gauge(metrics, "eyni_captures_in_flight"),
         stuck=gauge(metrics, "eyni_captures_stuck") or 0,
         rates=rates,
+        missing=None if readiness is None else _missing(readiness),
+        trouble=no_room(folder),
     )
 
 
-def reports(log: Log, last: int = 60) -> tuple[ServiceReported, ...]:
-    """Return the latest report of each process among the last few on the log."""
-    span = log.spans(Name.HEARTBEATS)[0]
-    reader = log.read(Name.HEARTBEATS, {0: max(span.start, span.end - last)})
-    found: dict[str, ServiceReported] = {}
+def _missing(readiness: Readiness) -> list[str]:
+    said = readiness.get("missing")
+    return [str(one) for one in said] if isinstance(said, list) else []
+
+
+ROOM: Final = 2**18
+"""Bytes that the log wants to find free: some hundred records without pictures."""
+
+
+def no_room(folder: Path | None) -> str:
+    """Try to have room where the log is, and say why there is none; empty: there is, or the log is elsewhere.
+
+    Nothing is left of the attempt: the file has no name.
+    """
+    if folder is None or not hasattr(os, "O_TMPFILE"):
+        return ""
     try:
-        while records := reader.poll(last, timeout=0.5 if not found and span.end > span.start else 0.0):
-            for record in records:
-                try:
-                    event = decode(record.value)
-                except MalformedEvent:
-                    continue  # somebody else's bytes: nothing that a service reported
-                if isinstance(event, ServiceReported):
-                    found[event.instance] = event
-            if records[-1].offset + 1 >= span.end:
-                break
-    finally:
-        reader.close()
-    newest: dict[str, ServiceReported] = {}
-    order = {"enroll": 0, "match": 1, "api": 2}
-    for report in sorted(found.values(), key=lambda r: (order[r.service], r.at)):
-        # A process that was replaced on this machine is only history.
-        host = f"{report.service}@{report.instance.rpartition(':')[0]}"
-        newest[host] = report
-    return tuple(newest.values())
+        opened = os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(opened, 0, ROOM)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        known = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+        return f"{error.strerror}: {folder}" if error.errno in known else ""
+    return ""
 
 
 def gauge(metrics: str, name: str) -> int | None:
@@ -155,9 +186,20 @@ def quantile(buckets: Sequence[tuple[float, float]], share: float) -> float:
 def advice(now: Look) -> list[str]:
     """Say in one sentence each what is off and what to do; empty where all is well."""
     said: list[str] = []
+    if not now.takes_records:
+        said.append(
+            f"{TAKES_NONE}: {now.trouble or 'look at its disk, or its broker'}. What was accepted is safe, and nothing "
+            "new is accepted. Once it can be written again, everything goes on by itself."
+        )
+    elif now.trouble:
+        said.append(f"the log will soon take no records: {now.trouble}. Make room there.")
     for service in ("enroll", "match", "api"):
         mine = [s for s in now.alive if s.service == service]
-        if not mine:
+        if not mine and not now.takes_records:
+            pass  # it may well live, and cannot report
+        elif not mine and service == "api" and now.missing is not None:
+            said.append("api answers, and does not report: is this the log that it works with (--log, EYNI_LOG)?")
+        elif not mine:
             said.append(f"{service} does not report: start it with `eyni up` (or `eyni {service}`).")
         elif not any(s.ready for s in mine):
             said.append(f"{service} is not ready: {mine[-1].detail or 'it gives no reason; read its log'}.")
@@ -199,7 +241,7 @@ def notices(now: Look) -> list[str]:
     That is what the model can't deliver at the gallery's present size, and who runs with another calibration.
     """
     short = [one.in_words() for one in expected(now) if one.falls_short]
-    return [*disagreements(now.alive), *([*short, REMEDY] if short else [])]
+    return [*clocks(now.services), *disagreements(now.alive), *([*short, REMEDY] if short else [])]
 
 
 def for_scripts(now: Look) -> dict[str, object]:
@@ -210,7 +252,8 @@ def for_scripts(now: Look) -> dict[str, object]:
             {
                 "service": s.service,
                 "instance": s.instance,
-                "alive": s in now.alive,
+                "alive": heard.alive,
+                "clock_off": round(heard.off, 1),
                 "ready": s.ready,
                 "detail": s.detail,
                 "as_of": s.as_of,
@@ -219,7 +262,7 @@ def for_scripts(now: Look) -> dict[str, object]:
                 "model": s.calibration and s.calibration.model,
                 "calibration": s.calibration and s.calibration.digest,
             }
-            for s in now.services
+            for heard, s in ((heard, heard.report) for heard in now.services)
         ],
         "records": {str(name): end for name, end in now.ends.items()},
         "per_second": {str(name): round(rate, 2) for name, rate in now.rates.items()},
@@ -228,6 +271,7 @@ def for_scripts(now: Look) -> dict[str, object]:
         "stuck": now.stuck,
         "latency": {s.operation: {"count": s.count, "p50": s.p50, "p99": s.p99} for s in now.latencies},
         "expected": [{**asdict(one), "extrapolated": one.extrapolated} for one in expected(now)],
+        "api_missing": now.missing,
         "notices": notices(now),
         "advice": advice(now),
     }
@@ -236,13 +280,15 @@ def for_scripts(now: Look) -> dict[str, object]:
 def drawn(now: Look) -> Lines:
     """Draw a look for people."""
     services = Table("service", "state", "position", "gallery", "", title="Services")
-    for s in now.services:
-        alive = now.age(s) < ALIVE
+    for heard in now.services:
+        s = heard.report
         state = Styled("ready", "green") if s.ready else Styled("not ready", "yellow")
-        if not alive:
-            state = Styled("gone", "red")
+        if not heard.alive:
+            state = Styled("gone", "red") if now.takes_records else Styled("cannot report", "yellow")
         position, count = (str(n) if n >= 0 else "" for n in (s.as_of, s.gallery_count))
-        services.row(s.instance, state, position, count, s.detail if alive else f"last seen {now.age(s):.0f} s ago")
+        services.row(
+            s.instance, state, position, count, s.detail if heard.alive else f"last seen {heard.silent:.0f} s ago"
+        )
     flow = Table("", "per second", "in all", title="Flow")
     for title, names in (
         ("captures", (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)),
@@ -277,13 +323,18 @@ def drawn(now: Look) -> Lines:
 
 def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bool) -> Code:
     """Show the state until Ctrl-C, or once. OK where nothing is off."""
-    log = opened(settings)
-    watcher = Watcher(url, settings, token)
-    try:
-        before = look(log, watcher.metrics())
+    with ExitStack() as parts:
+        watcher = parts.enter_context(Watcher(url, settings, token))
+        log = opened(settings)
+        parts.callback(log.close)
+        listener, folder = Listener(log), folder_of(settings.log_address)
+
+        def again(before: Look | None = None) -> Look:
+            return look(log, watcher.metrics(), listener, before, watcher.readiness(), folder)
+
+        before = again()
         if json_wanted or once:
-            time.sleep(1.0)
-            now = look(log, watcher.metrics(), before)
+            now = _settled(before, again)
             if json_wanted:
                 out(for_scripts(now))
             else:
@@ -292,9 +343,16 @@ def status(settings: Settings, url: str, token: str, once: bool, json_wanted: bo
         stop = stop_on_signals()
         with Console().live(drawn(before)) as show:
             while not stop.wait(1.0):
-                before = look(log, watcher.metrics(), before)
+                before = again(before)
                 show(drawn(before))
         return Code.OK
-    finally:
-        watcher.close()
-        log.close()
+
+
+def _settled(before: Look, again: Callable[[Look], Look]) -> Look:
+    """Look again after a second, and for some more where a service may live whose report bears another time."""
+    until = time.monotonic() + FIRST
+    while True:
+        time.sleep(PERIOD)
+        now = again(before)
+        if now.is_complete or not now.takes_records or time.monotonic() >= until:
+            return now

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
 from shared import files
 from shared.heartbeat import instance_of
+from shared.ports import listen
 from shared.process import warning_of_root
 from shared.settings import Settings
 
@@ -122,8 +122,7 @@ def only_one(folder: Path) -> Generator[None, None, None]:
 
 def free_port(host: str) -> int:
     """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    with listen(host, 0, "EYNI_API_HOST", "EYNI_API_PORT") as probe:
         return int(probe.getsockname()[1])
 
 
@@ -135,7 +134,10 @@ def up(settings: Settings, say: Say) -> None:
             "memory: lives in one process, and these are three; use file:///folder (the default) or kafka://host:port",
             param_hint="--log",
         )
-    port = settings.api_port or free_port(settings.api_host)
+    try:
+        port = settings.api_port or free_port(settings.api_host)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="settings") from None
     environment = {
         **own_environment(),
         "EYNI_DATA": str(settings.data.absolute()),

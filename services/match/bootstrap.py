@@ -117,7 +117,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
         if not _prepared(log, compares, stop):
             return
         use_threads(settings.match_threads)
-        metrics.serve(settings.metrics_host, settings.match_metrics_port)
+        metrics.serve(settings.metrics_host, settings.match_metrics_port, "EYNI_MATCH_METRICS_PORT")
         snapshots = snapshots_in(settings.data)
         if not _believed(log, snapshots, calibration, stop):
             return

@@ -14,6 +14,7 @@ import pytest
 from services.api import bootstrap as api
 from services.enroll import bootstrap as enroll
 from services.enroll.quality import Extracted
+from services.eyni.heard import Listener
 from services.eyni.status import look, notices
 from services.match import bootstrap as match
 from shared.calibration import Calibration
@@ -101,6 +102,7 @@ def test_services_that_run_on_with_the_old_calibration_are_named_until_they_are_
 ) -> None:
     with closing(FileLog(settings.data / "log")) as log:
         log.ensure(list(TOPICS.values()))
+        listener = Listener(log)
 
         def told() -> list[str] | None:
             """What both say; None while they are not of one mind, or not all is there."""
@@ -108,7 +110,7 @@ def test_services_that_run_on_with_the_old_calibration_are_named_until_they_are_
                 answer = httpx.get(f"http://127.0.0.1:{settings.api_port}/readyz")
             except httpx.TransportError:
                 return None
-            now = look(log, "")
+            now = look(log, "", listener)
             if answer.status_code != 200 or len(now.alive) != 3 or not all(s.ready for s in now.alive):
                 return None
             said = notices(now)
@@ -131,4 +133,4 @@ def test_services_that_run_on_with_the_old_calibration_are_named_until_they_are_
         say("api runs with another calibration than enroll and match: restart api")
         services.restart("api")
         say()
-        assert {s.calibration.digest for s in look(log, "").alive if s.calibration} == {made.digest()[:12]}
+        assert {s.calibration.digest for s in look(log, "", listener).alive if s.calibration} == {made.digest()[:12]}

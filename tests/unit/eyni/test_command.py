@@ -111,6 +111,30 @@ def test_an_option_goes_before_its_variable(monkeypatch: pytest.MonkeyPatch) -> 
     assert (settings.api_port, settings.duplicate_target) == (2, 20)
 
 
+@pytest.mark.parametrize("what", ["missing", "folder", "pipe", "device", "bytes", "large"])
+def test_a_file_of_settings_that_is_none_is_not_passed_over(
+    eyni: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    path = tmp_path / "settings"
+    match what:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "bytes":
+            path.write_bytes(b"\xff")
+        case "large":
+            path.write_bytes(bytes(2**20 + 1))
+        case _:
+            pass
+    monkeypatch.setenv("EYNI_SETTINGS", str(path))
+    result = eyni.invoke(app, ["topics"])
+    assert result.exit_code == 2
+    assert f"EYNI_SETTINGS: {path}: " in result.output
+
+
 @pytest.mark.parametrize("command", ["up", "topics"])
 def test_a_log_in_memory_is_refused_with_the_reason(eyni: CliRunner, command: str) -> None:
     result = eyni.invoke(app, [command, "--log", "memory:"])
@@ -158,6 +182,24 @@ def test_an_api_whose_port_is_taken_says_so_in_one_line_and_ends_as_wrongly_used
     assert port in line
     assert "Traceback" not in done.stderr
     assert max(len(line) for line in done.stderr.splitlines()) < 400
+
+
+def test_a_metrics_port_that_is_taken_is_told_and_nothing_is_tried_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "services.eyni", "match", "--log", f"file://{tmp_path}/log"]
+        done = subprocess.run(
+            [*command, "--data", str(tmp_path)],
+            env={**os.environ, "EYNI_MATCH_METRICS_PORT": port},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2  # by which `eyni up` knows that it will not help to start it again
+    [line] = [line for line in done.stderr.splitlines() if "EYNI_MATCH_METRICS_PORT" in line and "taken" in line]
+    assert f"port {port} of 127.0.0.1" in line
+    assert "Traceback" not in done.stderr
 
 
 def test_a_setting_that_is_almost_spelt_right_is_told_and_what_belongs_to_others_is_not(

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,14 +30,18 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
+        self.status, self.date = 200, ""
+        self.more: dict[str, object] = {}
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 fake.asked.append((self.command, self.path, self.headers.get("Authorization", "")))
-                body = json.dumps({**PERSON, "ready": True, "instance": "api@here:1"}).encode()
-                self.send_response(200)
+                body = json.dumps({**PERSON, "ready": True, "instance": "api@here:1", **fake.more}).encode()
+                self.send_response_only(fake.status)
+                if fake.date:
+                    self.send_header("Date", fake.date)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -150,3 +157,25 @@ def test_variables_that_libraries_obey_unasked_are_forgotten(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert not keys.exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-90, "Its clock is 90 s behind this machine's"), (90, "90 s ahead of this machine's"), (0, ""), (None, "")],
+)
+def test_a_token_that_is_turned_away_makes_one_look_at_the_clocks(
+    server: Server, tmp_path: Path, seconds: int | None, said: str
+) -> None:
+    picture = tmp_path / "p.jpg"
+    picture.write_bytes(b"a face")
+    server.status = 401
+    server.more["message"] = "get a new token"
+    if seconds is not None:
+        # Half a second more, for `Date` is in whole seconds and the test takes its time.
+        server.date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds + 0.5), usegmt=True)
+    command = ["verify", "P", str(picture), "--url", server.url, "--token", "mine", "--data", str(tmp_path)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "get a new token (HTTP 401)" in done.output
+    assert ("NTP" in done.output) == bool(said)
+    assert re.sub("(89|91) s", "90 s", done.output).find(said) >= 0

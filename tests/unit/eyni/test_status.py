@@ -1,24 +1,30 @@
 """What `eyni status` reads off the log and the metrics, and the advice it gives."""
 
+import errno
 import io
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from services.api import health
 from services.eyni.console import Console
+from services.eyni.heard import Listener
 from services.eyni.status import (
+    TAKES_NONE,
     Look,
     advice,
     drawn,
     for_scripts,
     latencies,
     look,
+    no_room,
     notices,
     quantile,
-    reports,
 )
 from shared.events import Loaded, ServiceReported
 from shared.log.memory import MemoryLog
@@ -47,6 +53,10 @@ def log() -> MemoryLog:
 def report(service: Literal["enroll", "match", "api"], pid: int, ago: float = 0.0, ready: bool = True) -> Entry:
     at = datetime.now(UTC) - timedelta(seconds=ago)
     return entry(ServiceReported(service, f"{service}@here:{pid}", at, ready, detail="" if ready else "replaying"))
+
+
+def reports(log: MemoryLog) -> list[ServiceReported]:
+    return [heard.report for heard in Listener(log).listen()]
 
 
 def told_to_scripts(now: Look) -> Any:
@@ -78,35 +88,39 @@ def test_bytes_that_are_no_report_are_passed_over(log: MemoryLog) -> None:
 def test_lag_is_what_a_group_has_not_committed(log: MemoryLog) -> None:
     log.append([Entry(Name.GALLERY, b"", b"") for _ in range(5)])
     log.mark(Group.FOLD, Name.GALLERY, {0: 2})
-    assert look(log, "").lags[Group.FOLD, Name.GALLERY] == 3
+    assert looked(log).lags[Group.FOLD, Name.GALLERY] == 3
 
 
 def test_records_that_retention_took_are_no_lag(log: MemoryLog) -> None:
     log.append([Entry(Name.GALLERY, b"", b"") for _ in range(5)])
     log.expire(Name.GALLERY, 0, 4)
-    assert look(log, "").lags[Group.FOLD, Name.GALLERY] == 1
+    assert looked(log).lags[Group.FOLD, Name.GALLERY] == 1
 
 
 def test_rates_come_from_two_looks(log: MemoryLog) -> None:
-    before = look(log, "")
+    before = looked(log)
     log.append([Entry(Name.DECISIONS, b"", b"") for _ in range(50)])
-    now = look(log, "", replace(before, at=before.at - timedelta(seconds=10)))
+    now = look(log, "", Listener(log), replace(before, at=before.at - timedelta(seconds=10)))
     assert now.rates[Name.DECISIONS] == pytest.approx(5.0, rel=0.05)
 
 
 def test_latencies_are_read_off_the_histogram(log: MemoryLog) -> None:
     (one,) = latencies(METRICS)
     assert (one.operation, one.count, one.p50, one.p99) == ("verifyFromId", 100, 0.1, 0.25)
-    assert look(log, METRICS).in_flight == 3
+    assert looked(log, METRICS).in_flight == 3
 
 
 def test_a_quantile_is_interpolated_within_its_bucket() -> None:
     assert quantile([(1.0, 10.0), (2.0, 20.0), (float("inf"), 20.0)], 0.75) == 1.5
 
 
+def looked(log: MemoryLog, metrics: str = "") -> Look:
+    return look(log, metrics, Listener(log))
+
+
 def seen(log: MemoryLog, *entries: Entry) -> Look:
     log.append(entries)
-    return look(log, "")
+    return looked(log)
 
 
 def test_all_well_wants_no_advice(log: MemoryLog) -> None:
@@ -164,7 +178,7 @@ def test_services_of_two_calibrations_are_a_notice_and_no_advice(log: MemoryLog)
 def test_the_calibration_of_a_service_that_is_gone_or_was_restarted_is_told_no_more(log: MemoryLog) -> None:
     others = calibrated("match", "bbb", 1), calibrated("api", "bbb", 1)
     assert notices(seen(log, calibrated("enroll", "aaa", 9, ago=6), *others)) == []
-    assert notices(seen(log, calibrated("enroll", "aaa", 9, ago=1), *others)) != []
+    assert notices(seen(log, calibrated("enroll", "aaa", 9, ago=3), *others)) != []
     assert notices(seen(log, calibrated("enroll", "bbb", 0), *others)) == []
 
 
@@ -179,7 +193,7 @@ def test_a_service_that_is_not_ready_says_why(log: MemoryLog) -> None:
 
 def test_captures_that_got_lost_are_told(log: MemoryLog) -> None:
     log.append([report("enroll", 1), report("match", 1), report("api", 1)])
-    [said] = advice(look(log, METRICS))
+    [said] = advice(looked(log, METRICS))
     assert said.startswith("2 captures")
 
 
@@ -200,3 +214,52 @@ def test_what_a_service_reports_is_no_markup_and_steers_no_terminal(log: MemoryL
         assert shown.count(part) == 2, part  # in the table and in the advice
     assert "\x1b" not in shown
     assert told_to_scripts(now)["services"][1]["detail"] == detail
+
+
+# ---- a log that takes no records
+
+
+def silent(log: MemoryLog, missing: list[str] | None, trouble: str = "") -> Look:
+    now = seen(log, report("enroll", 1, ago=60), report("match", 1, ago=60), report("api", 1, ago=60))
+    return replace(now, missing=missing, trouble=trouble)
+
+
+def test_a_full_disk_is_told_as_that_and_nobody_is_to_be_started(log: MemoryLog) -> None:
+    for missing in ([TAKES_NONE, "no matcher is ready"], None):
+        [said] = advice(silent(log, missing, "No space left on device: /data/log"))
+        assert said.startswith(f"{TAKES_NONE}: No space left on device: /data/log. ")
+    [said] = advice(silent(log, [TAKES_NONE]))
+    assert said.startswith(f"{TAKES_NONE}: look at its disk, or its broker. ")
+    assert told_to_scripts(silent(log, [TAKES_NONE]))["api_missing"] == [TAKES_NONE]
+
+
+def test_room_that_runs_out_is_told_while_all_goes_well(log: MemoryLog) -> None:
+    now = seen(log, report("enroll", 1), report("match", 1), report("api", 1))
+    [said] = advice(replace(now, missing=[], trouble="No space left on device: /data/log"))
+    assert said == "the log will soon take no records: No space left on device: /data/log. Make room there."
+
+
+def test_an_api_that_answers_and_does_not_report_works_with_another_log(log: MemoryLog) -> None:
+    said = advice(silent(log, []))
+    assert "EYNI_LOG" in said[2]
+    assert "`eyni up`" in said[0]
+
+
+def test_why_nothing_can_be_written_is_found_without_leaving_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert no_room(None) == no_room(tmp_path) == no_room(tmp_path / "nothing") == ""
+    assert list(tmp_path.iterdir()) == []
+    if not hasattr(os, "O_TMPFILE"):
+        pytest.skip("a system without files without names")
+    for code in (errno.ENOSPC, errno.EDQUOT):
+
+        def full(opened: int, start: int, size: int, code: int = code) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "posix_fallocate", full)
+        assert no_room(tmp_path) == f"{os.strerror(code)}: {tmp_path}"
+
+
+def test_what_the_api_calls_a_log_that_takes_no_records_is_what_status_looks_for() -> None:
+    assert f'"{TAKES_NONE}"' in (Path(health.__file__)).read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """What Eyni keeps can be read by its owner only: whatever the umask, and what an earlier version has left."""
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -120,3 +121,14 @@ def test_no_link_is_followed_when_a_folder_is_narrowed(wide: Path, tmp_path: Pat
 
 def test_a_folder_that_is_not_there_is_nothing_to_say(tmp_path: Path) -> None:
     assert files.narrow(tmp_path / "nowhere") == []
+
+
+def test_a_write_that_fails_names_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        files.write(tmp_path / "report", b"x")
+    assert error.value.filename == str(tmp_path / "report")
+    assert list(tmp_path.iterdir()) == []
