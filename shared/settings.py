@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
 from shared.settings_turns import TurnSettings
+from shared.texture_settings import TextureSettings
 
 
 def _hosts(value: str) -> str:
@@ -55,7 +56,7 @@ class NoDataFolder(ValueError):
 GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
-class Settings(TurnSettings, BaseSettings):
+class Settings(TextureSettings, TurnSettings, BaseSettings):
     """Read once, when a process starts."""
 
     model_config = SettingsConfigDict(

@@ -13,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from services.enroll.texture import levelled, luminance, texture
 from shared.biometrics import STRICT, Defect, Quality, RetakeReason, Template
 from shared.settings import Settings
 
@@ -41,6 +42,18 @@ class Limits:
     pitch_high: float
     roll: float
     inside: float
+    fine: float
+    grain: float
+    high: float
+    pattern: float
+    middle: float
+    lines_low: float
+    lines_high: float
+    relief: float
+    flat: float
+    tones: float
+    colours: float
+    tint: float
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -98,7 +111,7 @@ def measure(
     along = across / distance
     below = np.array([-along[1], along[0]])
     from_middle = (nose - (right_eye + left_eye) / 2) / distance
-    light = _luminance(chip)
+    light = luminance(chip)
     values = {
         "faces": float(len(widths)),
         "second_face": widths[1] / widths[0] if len(widths) > 1 else 0.0,
@@ -113,6 +126,7 @@ def measure(
         "nearness": distance / min(frame.picture_width, frame.picture_height),
         "across": frame.across,
         "down": frame.down,
+        **texture(chip),
     }
     return {name: round(value, 4) for name, value in values.items()}
 
@@ -133,19 +147,10 @@ coming closer helps. Above, it is the picture that is small."""
 BURNT: Final = 250
 """Luminance from which on a pixel counts as burnt out: a sensor's white, less what JPEG moves."""
 
-_REC_601: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-_FACE: Final = (slice(25, 130), slice(30, 120))
-"""The part of a chip that is skin, eyes and mouth, not hair, neck and background."""
-
-
-def _luminance(chip: NDArray[np.uint8]) -> NDArray[np.float32]:
-    light: NDArray[np.float32] = (chip[_FACE].astype(np.float32) @ _REC_601).astype(np.float32)
-    return light
-
 
 def _sharpness(light: NDArray[np.float32]) -> float:
     """Variance of the Laplacian once the light is brought to the same level: a dim picture is no blurred one."""
-    level = light * (180.0 / max(float(np.percentile(light, 95)), 1.0))
+    level = levelled(light)
     laplacian = 4 * level[1:-1, 1:-1] - level[:-2, 1:-1] - level[2:, 1:-1] - level[1:-1, :-2] - level[1:-1, 2:]
     return float(laplacian.var())
 
@@ -236,6 +241,7 @@ def _checks(m: Measures, limits: Limits) -> list[_Check]:
             f"The head or the camera is tilted by {abs(m['roll']):.0f} degrees, at most {limits.roll:.0f} are taken. "
             "Hold it upright.",
         ),
+        *_checks_of_texture(m, limits),
     ]  # fmt: skip
 
 
@@ -244,6 +250,71 @@ def _edge(m: Measures) -> str:
     if abs(m["across"]) >= abs(m["down"]):
         return "at the right edge" if m["across"] > 0 else "at the left edge"
     return "at the lower edge" if m["down"] > 0 else "at the upper edge"
+
+
+def _checks_of_texture(m: Measures, limits: Limits) -> list[_Check]:
+    noisy, printed, altered = RetakeReason.NOISY, RetakeReason.PRINTED, RetakeReason.ALTERED
+    return [
+        _Check(
+            noisy, "fine", m["fine"], "at most", limits.fine, 0.14,
+            f"The finest detail is {m['fine']:.2f} times as strong as the next coarser, at most {limits.fine:.2f} is "
+            f"taken. {_NOISY}",
+        ),
+        _Check(
+            noisy, "grain", m["grain"], "at most", limits.grain, 4.0,
+            f"Neighbouring pixels differ by {m['grain']:.1f} levels of 255, at most {limits.grain:.1f} are taken. "
+            f"{_NOISY}",
+        ),
+        _Check(
+            noisy, "high", m["high"], "at most", limits.high, 0.02,
+            f"{m['high']:.1%} of the detail is finer than a camera shows, at most {limits.high:.1%} is taken. {_NOISY}",
+        ),
+        _Check(
+            printed, "pattern", m["pattern"], "at most", limits.pattern, 2.2,
+            f"A pattern repeats across the face, {m['pattern']:.1f} strong, at most {limits.pattern:.1f} is taken. "
+            f"{_PRINTED}",
+        ),
+        _Check(
+            printed, "middle", m["middle"], "at most", limits.middle, 0.16,
+            f"{m['middle']:.0%} of the detail is as wide as dots or lines, at most {limits.middle:.0%} is taken. "
+            f"{_PRINTED}",
+        ),
+        _Check(
+            printed, "lines", m["lines"], "at most", limits.lines_high, 5.0,
+            f"Rows of the picture differ {m['lines']:.1f} times as much as columns, {limits.lines_low:.2f} to "
+            f"{limits.lines_high:.1f} times is taken. {_PRINTED}",
+        ),
+        _Check(
+            printed, "lines", m["lines"], "at least", limits.lines_low, 0.5,
+            f"Rows of the picture differ {m['lines']:.2f} times as much as columns, {limits.lines_low:.2f} to "
+            f"{limits.lines_high:.1f} times is taken. {_PRINTED}",
+        ),
+        _Check(
+            altered, "relief", m["relief"], "at most", limits.relief, 4500.0,
+            f"Detail is {m['relief']:.0f} strong, at most {limits.relief:.0f} is taken. {_ALTERED}",
+        ),
+        _Check(
+            altered, "flat", m["flat"], "at most", limits.flat, 0.12,
+            f"{m['flat']:.0%} of the face is without any shading, at most {limits.flat:.0%} is taken. {_ALTERED}",
+        ),
+        _Check(
+            altered, "tones", m["tones"], "at most", limits.tones, 0.45,
+            f"Sixteen tones make up {m['tones']:.0%} of the face, at most {limits.tones:.0%} is taken. {_ALTERED}",
+        ),
+        _Check(
+            altered, "colours", m["colours"], "at least", limits.colours, 0.6,
+            f"Red, green and blue go together by {m['colours']:.2f}, {limits.colours:.2f} is needed. {_ALTERED}",
+        ),
+        _Check(
+            altered, "tint", m["tint"], "at least", limits.tint, 0.0,
+            f"The face is {m['tint']:.2f} redder than green, {limits.tint:.2f} is needed. {_ALTERED}",
+        ),
+    ]  # fmt: skip
+
+
+_NOISY: Final = "The picture is noise or dots: more light on the face, and no picture of a print."
+_PRINTED: Final = "These are dots or lines, as in print and on screens: photograph the person, not a picture of them."
+_ALTERED: Final = "Send the picture as the camera took it, in full quality, without filters or effects."
 
 
 def judge(measures: Measures, limits: Limits) -> Quality:
