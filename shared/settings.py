@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
+from shared.gate_settings import GateSettings
 from shared.settings_turns import TurnSettings
-from shared.texture_settings import TextureSettings
 
 
 def _hosts(value: str) -> str:
@@ -56,7 +56,7 @@ class NoDataFolder(ValueError):
 GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
-class Settings(TextureSettings, TurnSettings, BaseSettings):
+class Settings(GateSettings, TurnSettings, BaseSettings):
     """Read once, when a process starts."""
 
     model_config = SettingsConfigDict(
@@ -197,77 +197,6 @@ class Settings(TextureSettings, TurnSettings, BaseSettings):
         description="Most bytes of address space a worker may take meanwhile: protects this machine from a network "
         "that asks for all of it. Two iResNet-100 (250 MB each, the largest in use) took 2.2 GiB at the peak, with all "
         "libraries; small networks take 1.4 GiB, for a moment. Each takes some four times its file.",
-    )
-
-    # ---- enroll: the quality gate. "dev" is 985 web photos of 600 people, 250 x 250, from LFW (2026-11-22); "hits" are
-    # the shares of 58 pictures of it, spoilt on purpose, that were refused.
-    quality_second_face: float = Field(
-        default=0.76,
-        gt=0,
-        description="several_faces: largest width of the second face, as a share of the first's. HOG's sizes come in "
-        "steps of 5/6: one step smaller (0.83) is a rival, two steps (0.69) somebody in the background. YuNet's are "
-        "continuous, and it finds more of them: 4.9 % of dev, where HOG sees 3.0 %.",
-    )
-    quality_eye_distance: float = Field(
-        default=24.0,
-        gt=0,
-        description="too_small: least pixels between the eyes, in the picture as sent. Half of the 47 that the network "
-        "takes in: below, most of what it sees is made up. ICAO asks for 90. dev: 0.1 % are below. Hits at half size: "
-        "100 %.",
-    )
-    quality_dark: float = Field(
-        default=64.0,
-        ge=0,
-        le=255,
-        description="too_dark: least 95th percentile of the face's luminance. The brightest parts, not the mean, so "
-        "that dark skin is not taken for a dark picture: the lowest on dev is 104. Hits at 0.35 of the light: 43 %, at "
-        "0.25: 100 %.",
-    )
-    quality_burnt: float = Field(
-        default=0.25,
-        ge=0,
-        le=1,
-        description="too_bright: largest share of the face at luminance 250 or more. dev: at most 0.052. Hits at twice "
-        "the light: 57 %, at three times: 79 % (and no face in 14 %).",
-    )
-    quality_sharpness: float = Field(
-        default=9.0,
-        ge=0,
-        description="blurred: least variance of the Laplacian of the face at 150 x 150 pixels, its light brought to "
-        "one level. dev: 0.7 % are below. Hits with a Gaussian blur of 1, 1.5, 2 pixels: 10, 83, 98 %; there the "
-        "template has moved by 0.13, 0.22, 0.35.",
-    )
-    quality_yaw: float = Field(
-        default=0.38,
-        gt=0,
-        description="turned_away, sideways: how far, in eye distances, the nose may be off the middle between the "
-        "eyes. dev: 99 % are below 0.36; at 0.38 the far eye is half hidden (some 40 degrees).",
-    )
-    quality_pitch_low: float = Field(
-        default=0.45,
-        ge=0,
-        description="turned_away, head thrown back: least eye distances from the eyes down to the nose. dev: median "
-        "0.77, 0.5 % below 0.49.",
-    )
-    quality_pitch_high: float = Field(
-        default=1.15,
-        gt=0,
-        description="turned_away, head bowed or far to the side: most eye distances from the eyes down to the nose. "
-        "dev: 0.5 % above 1.06.",
-    )
-    quality_roll: float = Field(
-        default=45.0,
-        gt=0,
-        le=90,
-        description="turned_away, tilted: degrees of the line through the eyes. Alignment undoes a tilt (at 30 degrees "
-        "the template moves by 0.06); this keeps out chance finds only. dev: at most 26.",
-    )
-    quality_inside: float = Field(
-        default=0.95,
-        gt=0,
-        le=1,
-        description="cut_off: least share of the face's box (brows to chin) inside the picture. dev: 0.7 % are below, "
-        "all in groups. Hits where 15 % of the face are cut away: 88 to 98 %.",
     )
 
     # ---- match

@@ -2,8 +2,8 @@
 
 Pure: numbers in, numbers out. The limits were set on 985 web photos of 600 people (LFW, 2026-11-22), of which the gate
 refuses 5 %, most for a second face, and on the same pictures spoilt on purpose; the figures stand beside each setting
-(`shared.settings`, quality_*). They are looser than ICAO's rules for passport photos: whatever passes gives a template
-that can be compared, and the score tells how much better it could be.
+(`shared.gate_settings`, quality_*). They are looser than ICAO's rules for passport photos: whatever passes gives a
+template that can be compared, and the score tells how much better it could be.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from services.enroll.likeness import likeness
 from services.enroll.texture import levelled, luminance, texture
 from shared.biometrics import STRICT, Defect, Quality, RetakeReason, Template
 from shared.settings import Settings
@@ -29,7 +30,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is asked of a sample; `shared.settings` describes each as quality_<name>."""
+    """What is asked of a sample; `shared.gate_settings` describes each as quality_<name>."""
 
     __pydantic_config__ = STRICT
     second_face: float
@@ -54,6 +55,9 @@ class Limits:
     tones: float
     colours: float
     tint: float
+    echo: float
+    mirror: float
+    likeness: float
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -127,6 +131,7 @@ def measure(
         "across": frame.across,
         "down": frame.down,
         **texture(chip),
+        "likeness": likeness(chip),
     }
     return {name: round(value, 4) for name, value in values.items()}
 
@@ -280,14 +285,14 @@ def _checks_of_texture(m: Measures, limits: Limits) -> list[_Check]:
             f"{_PRINTED}",
         ),
         _Check(
-            printed, "lines", m["lines"], "at most", limits.lines_high, 5.0,
-            f"Rows of the picture differ {m['lines']:.1f} times as much as columns, {limits.lines_low:.2f} to "
-            f"{limits.lines_high:.1f} times is taken. {_PRINTED}",
+            printed, "lines", m["lines"], "at most", limits.lines_high, 1.8,
+            f"Rows of the picture differ {m['lines']:.2f} times as much as columns, {limits.lines_low:.2f} to "
+            f"{limits.lines_high:.2f} times is taken. {_PRINTED}",
         ),
         _Check(
-            printed, "lines", m["lines"], "at least", limits.lines_low, 0.5,
+            printed, "lines", m["lines"], "at least", limits.lines_low, 0.7,
             f"Rows of the picture differ {m['lines']:.2f} times as much as columns, {limits.lines_low:.2f} to "
-            f"{limits.lines_high:.1f} times is taken. {_PRINTED}",
+            f"{limits.lines_high:.2f} times is taken. {_PRINTED}",
         ),
         _Check(
             altered, "relief", m["relief"], "at most", limits.relief, 4500.0,
@@ -308,6 +313,21 @@ def _checks_of_texture(m: Measures, limits: Limits) -> list[_Check]:
         _Check(
             altered, "tint", m["tint"], "at least", limits.tint, 0.0,
             f"The face is {m['tint']:.2f} redder than green, {limits.tint:.2f} is needed. {_ALTERED}",
+        ),
+        _Check(
+            altered, "echo", m["echo"], "at most", limits.echo, 100.0,
+            f"Something in the picture comes twice, {m['echo']:.0f} strong, at most {limits.echo:.0f} is taken. Hold "
+            f"still, with nothing in front of the face. {_ALTERED}",
+        ),
+        _Check(
+            altered, "mirror", m["mirror"], "at most", limits.mirror, 0.95,
+            f"The face's halves are alike by {m['mirror']:.3f}, as in a mirror; at most {limits.mirror:.3f} is taken. "
+            f"{_ALTERED}",
+        ),
+        _Check(
+            altered, "likeness", m["likeness"], "at least", limits.likeness, 0.2,
+            f"The light falls as on a photograph of a face by {m['likeness']:.2f}, {limits.likeness:.2f} is needed: a "
+            f"negative and a drawing are no photographs. {_ALTERED}",
         ),
     ]  # fmt: skip
 

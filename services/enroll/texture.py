@@ -17,6 +17,8 @@ Light = NDArray[np.float32]
 FACE: Final = (slice(25, 130), slice(30, 120))
 """The part of a chip (150, 150, 3) that is skin, eyes and mouth, not hair, neck and background."""
 
+WHOLE: Final = (slice(None), slice(None))
+
 LEVEL: Final = 180.0
 """Luminance to which a face's bright parts (95th percentile) are brought first: a dim picture is no smooth one."""
 
@@ -32,9 +34,9 @@ _AROUND: Final = 6
 """Cycles from a pattern's peak to where its neighbourhood is looked at: beyond the window's own width (3)."""
 
 
-def luminance(chip: Chip) -> Light:
-    """Return the light of the face (105, 90), 0 to 255."""
-    light: Light = (chip[FACE].astype(np.float32) @ _REC_601).astype(np.float32)
+def luminance(chip: Chip, part: tuple[slice, slice] = FACE) -> Light:
+    """Return the light of the face (105, 90), or of the whole chip, 0 to 255."""
+    light: Light = (chip[part].astype(np.float32) @ _REC_601).astype(np.float32)
     return light
 
 
@@ -45,16 +47,17 @@ def levelled(light: Light) -> Light:
 
 
 def texture(chip: Chip) -> dict[str, float]:
-    """Measure a chip (150, 150, 3) RGB, the face upright. Each value has its limit in `shared.texture_settings`."""
+    """Measure a chip (150, 150, 3) RGB, the face upright. Each value has its limit in `shared.gate_settings`."""
     light = levelled(luminance(chip))
     finest, coarser = _details(light)
-    across, down = float((finest[1] ** 2).mean()), float((finest[2] ** 2).mean())
     power = float((coarser**2).mean(axis=(1, 2)).sum())
     return {
         "fine": float((finest**2).mean(axis=(1, 2)).sum()) / (power + 1.0),
         "grain": float(np.median(np.abs(finest))),
         "relief": power,
-        "lines": (across + 0.1) / (down + 0.1),
+        "lines": _lines(light),
+        "mirror": _mirror(light),
+        "echo": _echo(chip),
         **_spectrum(light),
         **_tones(light),
         **_colours(chip),
@@ -77,23 +80,81 @@ def _details(light: Light) -> tuple[Light, Light]:
     return found[0], found[1]
 
 
+def _lines(light: Light) -> float:
+    """Return how much rougher the steps from row to row are than those from column to column: 1 is equal.
+
+    Mean and median together: the first sees a few torn rows, the second lines over everything.
+    """
+    down = np.abs(light[:-2] - 2 * light[1:-1] + light[2:])
+    across = np.abs(light[:, :-2] - 2 * light[:, 1:-1] + light[:, 2:])
+    means = float(down.mean() + 0.1) / float(across.mean() + 0.1)
+    return float(np.sqrt(means * float(np.median(down) + 0.1) / float(np.median(across) + 0.1)))
+
+
+def _mirror(light: Light) -> float:
+    """Return how alike (correlation) the face is to itself in a mirror, at best: no half of a face is the other's."""
+    fine = (_blurred(light, 1) - _blurred(light, 5)) * _WINDOW
+    seen, mirrored = (np.fft.rfft2(half, (_SIDE, _SIDE)) for half in (fine, fine[:, ::-1]))
+    together = np.fft.irfft2(seen * np.conj(mirrored), (_SIDE, _SIDE))
+    near = np.roll(together, (_MOVED // 2, _MOVED_ACROSS // 2), (0, 1))[:_MOVED, :_MOVED_ACROSS]
+    return float(near.max()) / max(float((fine**2).sum()), 1.0)
+
+
+def _echo(chip: Chip) -> float:
+    """Return the highest peak of the power cepstrum (Bogert, Healy and Tukey, 1963), in thousandths.
+
+    It shows what comes twice, however far away it comes again: two exposures, lines, letters.
+    """
+    light = levelled(luminance(chip, WHOLE))
+    log = np.log(np.abs(np.fft.rfft2((light - light.mean()) * _WHOLE_WINDOW)) ** 2 + 1e3)
+    return 1000 * float(np.fft.irfft2(log, light.shape)[_AWAY].max())
+
+
+def _blurred(light: Light, radius: int) -> Light:
+    """Return the mean of each pixel's square neighbourhood, the edges repeated."""
+    size = 2 * radius + 1
+    sums = np.pad(np.pad(light, radius, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    means: Light = (sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]) / size**2
+    return means
+
+
 def _spectrum(light: Light) -> dict[str, float]:
-    spectrum = np.fft.fft2((light - light.mean()) * _WINDOW, (_SIDE, _SIDE))
-    power = spectrum.real**2 + spectrum.imag**2
-    whole = float(power[_CYCLES > 2].sum()) + 1.0
-    log = np.log(power + 1e3)
-    around = np.max([np.roll(log, shift, (0, 1)) for shift in _RING], axis=0)
+    half = np.fft.rfft2((light - light.mean()) * _WINDOW, (_SIDE, _SIDE))
+    power: Light = (half.real**2 + half.imag**2).astype(np.float32)
+    whole = float((power * _SHAPE).sum()) + 1.0
     return {
-        "middle": float(power[_MIDDLE].sum()) / whole,
-        "high": float(power[_HIGH].sum()) / whole,
-        "pattern": float((log - around)[_CYCLES > _SLOW].max()),
+        "middle": float((power * _MIDDLE).sum()) / whole,
+        "high": float((power * _HIGH).sum()) / whole,
+        "pattern": _standing_out(np.log(power + np.float32(1e3))),
     }
 
 
-_WINDOW: Final = np.outer(np.hanning(105), np.hanning(90))
-_CYCLES: Final = np.hypot(*np.meshgrid(np.fft.fftfreq(_SIDE, 1 / _SIDE), np.fft.fftfreq(_SIDE, 1 / _SIDE)))
-_MIDDLE: Final = (_CYCLES > 16) & (_CYCLES <= 40)
-_HIGH: Final = _CYCLES > 40
+def _standing_out(log: Light) -> float:
+    """Return by how much a wave stands out of those around it: a pattern is a peak, an edge goes on as a streak."""
+    n = _AROUND
+    opposite = np.roll(log[::-1], 1, axis=0)  # the half that is not kept: the same, turned about
+    wide = np.hstack([opposite[:, n:0:-1], log, opposite[:, -2 : -2 - n : -1]])
+    wide = np.vstack([wide[-n:], wide, wide[:n]])
+    rows, columns = log.shape
+    around = np.full_like(log, -np.inf)
+    for down, across in _RING:
+        np.maximum(around, wide[n + down : n + down + rows, n + across : n + across + columns], out=around)
+    return float((log - around)[_CYCLES > _SLOW].max())
+
+
+_WINDOW: Final = np.outer(np.hanning(105), np.hanning(90)).astype(np.float32)
+_CYCLES: Final = np.hypot(np.fft.fftfreq(_SIDE, 1 / _SIDE)[:, None], np.fft.rfftfreq(_SIDE, 1 / _SIDE))
+_TWICE: Final = np.where(np.arange(_SIDE // 2 + 1) % (_SIDE // 2), 2, 1).astype(np.float32)
+"""All columns of half a spectrum but the first and the last stand for two."""
+_SHAPE: Final = (_CYCLES > 2) * _TWICE
+_WHOLE_WINDOW: Final = np.outer(np.hanning(150), np.hanning(150)).astype(np.float32)
+_AWAY: Final = np.hypot(*np.meshgrid(np.fft.fftfreq(150, 1 / 150), np.fft.fftfreq(150, 1 / 150))) > 8
+"""Pixels from which on an echo is none of a face's own lines."""
+_MOVED: Final = 8
+_MOVED_ACROSS: Final = 24
+"""Pixels by which the middle of a mirrored face may lie off the middle of the chip, half of them to each side."""
+_MIDDLE: Final = ((_CYCLES > 16) & (_CYCLES <= 40)) * _TWICE
+_HIGH: Final = (_CYCLES > 40) * _TWICE
 _RING: Final = [
     (round(_AROUND * float(np.sin(angle))), round(_AROUND * float(np.cos(angle))))
     for angle in np.arange(16) * np.pi / 8

@@ -16,8 +16,8 @@ GOOD: Measures = {
     "faces": 1.0, "second_face": 0.0, "eye_distance": 90.0, "brightness": 180.0, "burnt": 0.0, "sharpness": 90.0,
     "yaw": 0.0, "pitch": 0.77, "roll": 0.0, "inside": 1.0, "nearness": 0.18, "across": 0.0,
     "down": 0.0,
-    "fine": 0.08, "grain": 1.6, "high": 0.001, "pattern": 1.1, "middle": 0.03, "lines": 1.8, "relief": 1200.0,
-    "flat": 0.02, "tones": 0.23, "colours": 0.95, "tint": 0.34,
+    "fine": 0.08, "grain": 1.6, "high": 0.001, "pattern": 1.1, "middle": 0.03, "lines": 1.2, "relief": 1200.0,
+    "flat": 0.02, "tones": 0.23, "colours": 0.95, "tint": 0.34, "echo": 37.0, "mirror": 0.57, "likeness": 0.88,
 }  # fmt: skip
 
 
@@ -115,11 +115,13 @@ SPOILT = {
     "high": (0.034, RetakeReason.NOISY, 0.033),
     "pattern": (3.2, RetakeReason.PRINTED, 3.1),
     "middle": (0.23, RetakeReason.PRINTED, 0.22),
-    "lines": (7.5, RetakeReason.PRINTED, 7.4),
+    "lines": (2.4, RetakeReason.PRINTED, 2.3),
     "relief": (6001.0, RetakeReason.ALTERED, 6000.0),
     "flat": (0.23, RetakeReason.ALTERED, 0.22),
     "tones": (0.57, RetakeReason.ALTERED, 0.56),
     "colours": (0.19, RetakeReason.ALTERED, 0.2),
+    "echo": (131.0, RetakeReason.ALTERED, 130.0),
+    "mirror": (0.98, RetakeReason.ALTERED, 0.975),
 }
 
 
@@ -140,9 +142,14 @@ def test_a_measure_at_its_limit_is_taken_with_the_lowest_score(name: str) -> Non
 
 
 def test_upright_lines_are_print_as_level_ones_are_and_a_blue_face_is_altered() -> None:
-    (lines,), (tint,) = judge(GOOD | {"lines": 0.24}, LIMITS).defects, judge(GOOD | {"tint": -0.3}, LIMITS).defects
-    assert (lines.reason, lines.limit) == (RetakeReason.PRINTED, 0.25)
+    (lines,), (tint,) = judge(GOOD | {"lines": 0.5}, LIMITS).defects, judge(GOOD | {"tint": -0.3}, LIMITS).defects
+    assert (lines.reason, lines.limit) == (RetakeReason.PRINTED, 0.55)
     assert (tint.reason, tint.measured, tint.limit) == (RetakeReason.ALTERED, -0.3, -0.2)
+
+
+def test_what_is_unlike_a_photograph_of_a_face_is_altered() -> None:
+    (defect,) = judge(GOOD | {"likeness": -0.3}, LIMITS).defects
+    assert (defect.reason, defect.measured, defect.limit) == (RetakeReason.ALTERED, -0.3, -0.25)
 
 
 def test_a_bowed_head_is_turned_away() -> None:
