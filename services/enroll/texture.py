@@ -114,8 +114,8 @@ def _blurred(light: Light, radius: int) -> Light:
     """Return the mean of each pixel's square neighbourhood, the edges repeated."""
     size = 2 * radius + 1
     sums = np.pad(np.pad(light, radius, mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    means: Light = (sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]) / size**2
-    return means
+    means = sums[size:, size:] - sums[:-size, size:] - sums[size:, :-size] + sums[:-size, :-size]
+    return np.asarray(means / size**2, dtype=np.float32)
 
 
 def _spectrum(light: Light) -> dict[str, float]:
