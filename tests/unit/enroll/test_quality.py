@@ -116,7 +116,7 @@ SPOILT = {
     "pattern": (3.2, RetakeReason.PRINTED, 3.1),
     "middle": (0.23, RetakeReason.PRINTED, 0.22),
     "lines": (2.4, RetakeReason.PRINTED, 2.3),
-    "relief": (6001.0, RetakeReason.ALTERED, 6000.0),
+    "relief": (7001.0, RetakeReason.ALTERED, 7000.0),
     "flat": (0.23, RetakeReason.ALTERED, 0.22),
     "tones": (0.57, RetakeReason.ALTERED, 0.56),
     "colours": (0.19, RetakeReason.ALTERED, 0.2),
