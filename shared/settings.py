@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
-from shared.gate_settings import GateSettings
+from shared.settings_gate import GateSettings
 from shared.settings_turns import TurnSettings
 
 
@@ -56,7 +56,8 @@ class NoDataFolder(ValueError):
 GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
 
 
-class Settings(GateSettings, TurnSettings, BaseSettings):
+# What `model_config` may hold differs between the bases; the last one counts, and it is set below.
+class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[reportIncompatibleVariableOverride]
     """Read once, when a process starts."""
 
     model_config = SettingsConfigDict(

@@ -2,7 +2,7 @@
 
 Pure: numbers in, numbers out. The limits were set on 985 web photos of 600 people (LFW, 2026-11-22), of which the gate
 refuses 5 %, most for a second face, and on the same pictures spoilt on purpose; the figures stand beside each setting
-(`shared.gate_settings`, quality_*). They are looser than ICAO's rules for passport photos: whatever passes gives a
+(`shared.settings_gate`, quality_*). They are looser than ICAO's rules for passport photos: whatever passes gives a
 template that can be compared, and the score tells how much better it could be.
 """
 
@@ -30,7 +30,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is asked of a sample; `shared.gate_settings` describes each as quality_<name>."""
+    """What is asked of a sample; `shared.settings_gate` describes each as quality_<name>."""
 
     __pydantic_config__ = STRICT
     second_face: float

@@ -47,7 +47,7 @@ def levelled(light: Light) -> Light:
 
 
 def texture(chip: Chip) -> dict[str, float]:
-    """Measure a chip (150, 150, 3) RGB, the face upright. Each value has its limit in `shared.gate_settings`."""
+    """Measure a chip (150, 150, 3) RGB, the face upright. Each value has its limit in `shared.settings_gate`."""
     light = levelled(luminance(chip))
     finest, coarser = _details(light)
     power = float((coarser**2).mean(axis=(1, 2)).sum())
