@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from shared.background import Background, Restart
 from shared.calibration import Calibration
 from shared.events import Loaded, ServiceReported
 from shared.log import Log, LogError
@@ -46,7 +47,7 @@ class Heartbeat:
         self._clock = clock
         self._reported_at: float | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = Background("heartbeat", self._run, Restart(self._stop))
 
     def start(self) -> None:
         self._thread.start()
@@ -57,7 +58,7 @@ class Heartbeat:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=2 * PERIOD)
+        self._thread.join(2 * PERIOD)
 
     def _run(self) -> None:
         waits = 0.0

@@ -175,6 +175,13 @@ EXPIRED = Counter(
     ["topic"],
     registry=REGISTRY,
 )
+BACKGROUND_FAILURES = Counter(
+    "eyni_background_failures_total",
+    "Times that work in a thread of its own ended with an unforeseen exception, by worker. Any is a bug: the log line "
+    "of that moment says where; send it to who maintains Eyni.",
+    ["worker"],
+    registry=REGISTRY,
+)
 LOG_ERRORS = Counter(
     "eyni_log_errors_total",
     "Times that the log did not answer, by service. Any steady rate: look at the broker, its disk and the network.",

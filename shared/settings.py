@@ -3,40 +3,25 @@
 The file named by `EYNI_SETTINGS` may hold the same names, one a line.
 """
 
-import json
 import os
 import pwd
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.calibration import SEARCH_TARGET, VERIFICATION_TARGET
+from shared.given import check_tls, from_json, hosts, pem, readable
 from shared.settings_gate import GateSettings
 from shared.settings_turns import TurnSettings
 
-
-def _hosts(value: str) -> str:
-    for host in value.split(","):
-        if "/" in host or " " in host.strip():
-            raise ValueError(f"{host!r} is no host; give host or host:port, separated by commas")
-    return value
-
-
-Hosts = Annotated[str, AfterValidator(_hosts)]
+PemFile = Annotated[Path, AfterValidator(pem)]
+TextFile = Annotated[Path, AfterValidator(readable)]
+Hosts = Annotated[str, AfterValidator(hosts)]
 Decibels = Annotated[float, Field(ge=0, le=200, allow_inf_nan=False)]
 """0 is a rate of one; at 200, of one in 10^20, nothing is found any more."""
-
-
-def _from_json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value or "{}")
-    except ValueError:
-        raise ValueError('is not JSON; give {"gallery": dB, ...}') from None
 
 
 def _at_home() -> Path:
@@ -53,7 +38,7 @@ class NoDataFolder(ValueError):
     """Nobody has said where data go, and there is no place for them by default."""
 
 
-GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(_from_json)]
+GalleryTargets = Annotated[dict[str, Decibels], NoDecode, BeforeValidator(from_json)]
 
 
 # What `model_config` may hold differs between the bases; the last one counts, and it is set below.
@@ -81,13 +66,13 @@ class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[rep
         description="How a kafka:// log is talked to. SSL is TLS 1.2 or newer, with the broker's certificate and host "
         "name checked; SASL is a user name and a password.",
     )
-    kafka_ca_file: FilePath | None = Field(
+    kafka_ca_file: PemFile | None = Field(
         default=None, description="PEM of the authorities that may vouch for brokers; none: the system's."
     )
-    kafka_cert_file: FilePath | None = Field(
+    kafka_cert_file: PemFile | None = Field(
         default=None, description="PEM of the certificate to show to brokers that ask for one (mutual TLS)."
     )
-    kafka_key_file: FilePath | None = Field(
+    kafka_key_file: PemFile | None = Field(
         default=None, description="PEM of that certificate's key, without a passphrase; none: it is in the same file."
     )
     kafka_sasl_mechanism: str = Field(default="", pattern="^(|PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$")
@@ -143,8 +128,8 @@ class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[rep
     )
     token_keys: Path | None = Field(
         default=None,
-        description="JWK set (JSON) of the public keys that tokens may be signed with; none: the development key that "
-        "`eyni token` makes in the data folder.",
+        description="JWK set (JSON) of the public keys that tokens may be signed with, as an identity provider "
+        "publishes it at its `jwks_uri`; none: the development key that `eyni token` makes in the data folder.",
     )
     token_issuer: str = Field(default="eyni-development", description="Required `iss` of a token.")
     token_audience: str = Field(default="eyni", description="Required `aud` of a token.")
@@ -160,6 +145,11 @@ class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[rep
         "to. None by default: a caller must not make this server connect to an address of the caller's choice (SSRF).",
     )
     image_hosts: Hosts = Field(default="", description="The same, for pictures named by imageRef.")
+    egress_ca_file: Path | None = Field(
+        default=None,
+        description="PEM of authorities of your own that may vouch for those hosts (https), beside the system's and "
+        "Mozilla's. A certificate is always checked.",
+    )
 
     # ---- enroll
     workers: int = Field(
@@ -260,7 +250,7 @@ class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[rep
         description="http://[user:password@]host:port of a proxy by which the command reaches another machine's api "
         "(--url) and models. HTTP_PROXY and the like, set for other programs, must not decide where faces go.",
     )
-    command_ca_file: FilePath | None = Field(
+    command_ca_file: TextFile | None = Field(
         default=None, description="PEM of more authorities that may vouch for such an api; not SSL_CERT_FILE."
     )
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -290,6 +280,10 @@ class Settings(GateSettings, TurnSettings, BaseSettings):  # pyright: ignore[rep
             raise ValueError(
                 "EYNI_KAFKA_CA_FILE, _CERT_FILE and _KEY_FILE are for EYNI_KAFKA_SECURITY_PROTOCOL SSL or SASL_SSL"
             )
+        try:
+            check_tls(*tls)
+        except ValueError as error:
+            raise ValueError(f"EYNI_KAFKA_CA_FILE, _CERT_FILE and _KEY_FILE: {error}") from None
         return self
 
     @property

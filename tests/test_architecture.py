@@ -330,6 +330,28 @@ def test_the_check_for_other_writers_can_fail(code: str, tmp_path: Path, monkeyp
     assert len(list(writes(tmp_path / "bad.py"))) == 1
 
 
+BARE_THREADS = {
+    "shared/background.py": "where they are made",
+    "shared/stderr.py": "what `shared.background` says goes through it",
+    "services/enroll/pool.py": "a timer that kills a process",
+    "services/eyni/station.py": "hands every exception to who waits for its results",
+}
+"""Files that may make a thread by themselves: what a bare one raises ends it, and nobody hears of it."""
+
+
+def test_threads_are_made_in_one_place() -> None:
+    found = {
+        f"{name_of(path)}:{node.lineno}"
+        for path in SOURCES
+        if name_of(path) not in BARE_THREADS
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in ("threading.Thread", "threading.Timer"))
+        or (isinstance(node, ast.ImportFrom) and node.module == "threading")
+        or (isinstance(node, ast.Import) and any(alias.name == "_thread" for alias in node.names))
+    }
+    assert found == set()
+
+
 def test_no_file_is_too_long_to_be_read_at_once() -> None:
     lengths = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
     assert {name: length for name, length in lengths.items() if length > 400} == {}

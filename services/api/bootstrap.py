@@ -12,6 +12,7 @@ from services.api.callbacks import Courier
 from services.api.desk import HEARD_SECONDS, Desk
 from services.api.egress import Egress
 from services.api.follower import Follower
+from services.api.pictures import Fetching
 from services.api.registry import Registry
 from services.api.server import Front, listening
 from services.api.tables import RegistryUnavailable
@@ -22,6 +23,7 @@ from shared import metrics
 from shared.calibration import Comparator
 from shared.events import Loaded, ServiceReported
 from shared.gallery_log import require_model
+from shared.given import check_tls
 from shared.heartbeat import Heartbeat, instance_of, loaded
 from shared.log import Log, LogUnavailable
 from shared.log.address import open_log
@@ -37,7 +39,7 @@ _log = logger("api")
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
-    """Serve until `stop` is set. Raises what ended the follower or the courier: the process must not go on.
+    """Serve until `stop` is set. Raises what ended the follower or the HTTP server: the process must not go on.
 
     ModelRefused and WrongModel: it cannot start so.
     """
@@ -86,8 +88,9 @@ def running(
     with ExitStack() as parts:
         parts.callback(registry.close)
         waiting, tasks = Waiting(), Tasks(registry.engine)
-        egress = Egress(settings.callback_hosts, settings.image_hosts)
-        parts.callback(egress.close)
+        out = egress(settings)
+        parts.callback(out.close)
+        fetching = Fetching(out, settings.body_limit * 3 // 4)  # as many bytes as a body's base64 may hold
         admission = Admission(
             settings.client_samples,
             settings.client_bytes,
@@ -97,14 +100,14 @@ def running(
         follower = Follower(log, registry, waiting, on_decision=admission.done, on_failure=failed)
         follower.start()
         parts.callback(follower.close)
-        courier = Courier(registry, tasks, egress, on_failure=failed)
+        courier = Courier(registry, tasks, out)
         courier.start()
         parts.callback(courier.close)
         instance = instance_of("api")
         heartbeat = Heartbeat(log, lambda: _report(instance, follower, calibration))
         heartbeat.start()
         parts.callback(heartbeat.close)
-        yield Desk(settings, log, registry, tasks, waiting, follower, admission, egress, heartbeat, instance)
+        yield Desk(settings, log, registry, tasks, waiting, follower, admission, out, fetching, heartbeat, instance)
 
 
 def verifier(settings: Settings) -> Verifier:
@@ -114,9 +117,21 @@ def verifier(settings: Settings) -> Verifier:
         keys = development_jwks(settings.data)
         _log.warning("tokens are checked with the development key; set EYNI_TOKEN_KEYS for real use", keys=str(keys))
     try:
-        return Verifier(keys, settings.token_issuer, settings.token_audience)
-    except (OSError, ValueError, KeyError) as error:
+        found = Verifier(keys, settings.token_issuer, settings.token_audience)
+    except ValueError as error:
         raise ValueError(f"EYNI_TOKEN_KEYS: {error}") from None
+    for why in found.keys.left_out:
+        _log.warning("a key is not used to check tokens; those that it signs are refused", key=why, keys=str(keys))
+    return found
+
+
+def egress(settings: Settings) -> Egress:
+    """Return the way out. Raises ValueError for authorities that are none."""
+    try:
+        check_tls(settings.egress_ca_file)
+    except ValueError as error:
+        raise ValueError(f"EYNI_EGRESS_CA_FILE: {error}") from None
+    return Egress(settings.callback_hosts, settings.image_hosts, authorities=settings.egress_ca_file)
 
 
 def _prove(log: Log, calibration: Loaded) -> None:

@@ -6,9 +6,11 @@ answer twice, and tells by the task id.
 
 import random
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from services.api import answers
@@ -19,14 +21,19 @@ from services.api.registry import Registry
 from services.api.tables import RegistryUnavailable
 from services.api.tasks import Task, Tasks
 from shared import metrics
+from shared.background import Background, Restart
 from shared.events import Decided, Repeated
-from shared.logs import logger
+from shared.logs import blame, logger
 
 IDLE: Final = 0.1
 """Seconds between two looks for work: what an answer through a callback may be later than one in the response."""
 
-SENDERS: Final = 16
-"""Deliveries at a time: sixteen receivers that hang for the 5 s of a call hold up nobody else's for longer."""
+SENDING: Final = 64
+"""Deliveries at a time."""
+
+EACH: Final = 4
+"""Deliveries to one receiver at a time, and one where the last to it failed: sixteen receivers that hang, or 64 that
+hang always, delay nobody else's."""
 
 LEASE: Final = 30.0
 """Seconds after which a claimed delivery is somebody else's: six times what a call may take."""
@@ -43,6 +50,9 @@ KEPT: Final = timedelta(days=7)
 DECISIONS_KEPT: Final = timedelta(days=28)
 """How long an answer can be given again: what the topic `decisions` is kept."""
 
+_FAILING: Final = 10_000
+"""Most receivers that are known to fail; then all are thought well of again. `host:*` has 65,535."""
+
 _GONE: Final = timedelta(minutes=5)
 _HOUR: Final = timedelta(hours=1)
 _log = logger("callbacks")
@@ -57,7 +67,7 @@ def back_off(attempts: int, chance: Callable[[], float] = random.random) -> floa
 
 
 class Courier:
-    """Delivers from threads of its own (`start`), or step by step (`run_once`)."""
+    """Delivers from a thread of its own (`start`), or step by step (`run_once`)."""
 
     def __init__(
         self,
@@ -66,17 +76,18 @@ class Courier:
         egress: Egress,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._registry = registry
         self._tasks = tasks
         self._egress = egress
         self._now = now
-        self._on_failure = on_failure
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
-        self._senders = ThreadPoolExecutor(SENDERS, thread_name_prefix="callback")
-        self._sending: set[Future[None]] = set()
+        self._wake = threading.Event()
+        # What it knows is in the table: after an exception it goes on there.
+        self._thread = Background("courier", self._run, Restart(self._stop))
+        self._sending: dict[Future[None], tuple[Task, str]] = {}
+        self._failing: set[str] = set()
+        self._seen: Task | None = None
         self._next_purge = datetime.min.replace(tzinfo=UTC)
 
     def start(self) -> None:
@@ -85,46 +96,53 @@ class Courier:
     def close(self) -> None:
         """Stop; deliveries in progress end first (5 s at most)."""
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self._senders.shutdown(wait=True)
+        self._wake.set()
+        self._thread.join()
+        wait(self._sending, LEASE)
+        self._settle()
 
     def run_once(self) -> int:
-        """Finish tasks whose decision is there, begin deliveries that are due; return how many of both.
+        """Note deliveries that ended, finish tasks whose decision is there, begin what is due; return how many.
 
-        Raises RegistryUnavailable: call it again. What a delivery raised is raised here.
+        Raises RegistryUnavailable: call it again.
         """
-        for done in [f for f in self._sending if f.done()]:
-            self._sending.remove(done)
-            done.result()
-        finished = sum(self._finish(task) for task in self._tasks.pending_decided(SENDERS))
-        free = SENDERS - len(self._sending)
-        due: Sequence[Task] = self._tasks.claim_due(self._now(), LEASE, free) if free else ()
-        for task in due:
-            self._sending.add(self._senders.submit(self._deliver, task))
+        ended = self._settle()
+        finished = self._finish_some()
+        begun = self._begin()
         self._purge()
-        return finished + len(due)
+        return ended + finished + begun
 
     def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                try:
-                    busy = self.run_once()
-                except RegistryUnavailable as error:
-                    _log.warning("cannot look for callbacks; trying again", error=str(error))
-                    busy = 0
-                if not busy:
-                    self._stop.wait(IDLE)
-        except BaseException as error:
-            _log.error("delivering has ended", kind=type(error).__name__, exc_info=True)
-            if self._on_failure is not None:
-                self._on_failure(error)
+        while not self._stop.is_set():
+            self._wake.clear()
+            try:
+                busy = self.run_once()
+            except RegistryUnavailable as error:
+                _log.warning("cannot look for callbacks; trying again", error=str(error))
+                busy = 0
+            if not busy:
+                self._wake.wait(IDLE)
 
     # ---- from decision to answer
 
+    def _finish_some(self) -> int:
+        # One page a look, and the next one from where it ended: tasks that are not to be finished yet hold up none.
+        page = self._tasks.pending_decided(SENDING, after=self._seen)
+        self._seen = page[-1] if len(page) == SENDING else None
+        return sum(self._finish(task) for task in page)
+
     def _finish(self, task: Task) -> bool:
-        decision = self._registry.decided(task.request_id or "")
-        answer = None if decision is None else self._answer(decision)
+        try:
+            decision = self._registry.decided(task.request_id or "")
+            answer = None if decision is None else self._answer(decision)
+        except RegistryUnavailable:
+            raise
+        except Exception as error:
+            # Whatever is wrong with this one, it is answered, and those behind it have their turn.
+            _log.error("a task cannot be answered", task=task.task_id, **blame(error))
+            answer = answers.refused(
+                Refusal(Code.FAILED, f"a fault of this server; give its operator the task id {task.task_id}")
+            )
         if answer is None:
             return False
         ready = answer.delivered()
@@ -146,24 +164,70 @@ class Courier:
 
     # ---- from answer to receiver
 
-    def _deliver(self, task: Task) -> None:
-        query = {"transactionId": task.transaction_id, "taskId": task.task_id}
-        try:
-            self._egress.deliver(
+    def _begin(self) -> int:
+        under_way = Counter(receiver for _, receiver in self._sending.values())
+
+        def most(receiver: str) -> int:
+            return 1 if receiver in self._failing else EACH
+
+        def place(callback: str) -> bool:
+            receiver = self._receiver(callback)
+            if under_way[receiver] >= most(receiver):
+                return False
+            under_way[receiver] += 1
+            return True
+
+        free = SENDING - len(self._sending)
+        full = [receiver for receiver, count in under_way.items() if count >= most(receiver)]
+        due = self._tasks.claim_due(self._now(), LEASE, free, full=full, place=place) if free else ()
+        for task in due:
+            if task.attempts > ATTEMPTS:
+                # Ten were begun and none was noted, not even as failed: it may be this one that ends the process.
+                self._failed(task, "its deliveries began and never ended", None)
+                continue
+            query = {"transactionId": task.transaction_id, "taskId": task.task_id}
+            sent = self._egress.begin(
                 task.callback, query, task.content_type or answers.JSON, task.headers, task.body or b""
             )
-        except (EgressFailed, EgressRefused) as error:
-            wait = back_off(task.attempts) if isinstance(error, EgressFailed) else None
-            metrics.CALLBACKS.labels("gave_up" if wait is None else "retry").inc()
-            _log.warning(
-                "callback not delivered", task=task.task_id, attempt=task.attempts, error=str(error), again=wait
-            )
-            self._note(
-                lambda: self._tasks.failed(task.task_id, self._now() + timedelta(seconds=wait) if wait else None)
-            )
-        else:
-            metrics.CALLBACKS.labels("delivered").inc()
-            self._note(lambda: self._tasks.delivered(task.task_id))
+            self._sending[sent] = task, self._receiver(task.callback)
+            sent.add_done_callback(lambda _: self._wake.set())
+        return len(due)
+
+    def _receiver(self, callback: str) -> str:
+        try:
+            return self._egress.callbacks.check(callback).origin
+        except EgressRefused:  # the list was another one: nothing will be connected to
+            return callback
+
+    def _settle(self) -> int:
+        """Note what became of deliveries, whatever that is: none that failed is ever more than one failed attempt."""
+        ended = [sent for sent in self._sending if sent.done()]
+        for sent in ended:
+            task, receiver = self._sending.pop(sent)
+            try:
+                sent.result()
+            except EgressRefused as error:
+                self._failed(task, str(error), None)
+            except EgressFailed as error:
+                self._failed(task, str(error), back_off(task.attempts))
+            except Exception as error:
+                _log.error("a delivery met a fault of this server", task=task.task_id, **blame(error))
+                self._failed(task, "a fault of this server", back_off(task.attempts))
+            else:
+                metrics.CALLBACKS.labels("delivered").inc()
+                self._failing.discard(receiver)
+                self._note(partial(self._tasks.delivered, task.task_id))
+                continue
+            if len(self._failing) >= _FAILING:
+                self._failing.clear()
+            self._failing.add(receiver)
+        return len(ended)
+
+    def _failed(self, task: Task, why: str, again: float | None) -> None:
+        metrics.CALLBACKS.labels("gave_up" if again is None else "retry").inc()
+        _log.warning("callback not delivered", task=task.task_id, attempt=task.attempts, error=why, again=again)
+        retry_at = None if again is None else self._now() + timedelta(seconds=again)
+        self._note(partial(self._tasks.failed, task.task_id, retry_at))
 
     def _note(self, write: Callable[[], None]) -> None:
         try:

@@ -20,8 +20,9 @@ from services.api.answers import Answer
 from services.api.egress import Egress, EgressRefused
 from services.api.errors import Code, Refusal
 from services.api.follower import Follower
+from services.api.pictures import Fetching
 from services.api.registry import Registry
-from services.api.requests import Accepted, Call
+from services.api.requests import Accepted, Call, Unfetched
 from services.api.routing import respond
 from services.api.tables import RegistryUnavailable
 from services.api.tasks import Task, Tasks
@@ -51,6 +52,9 @@ FORGOTTEN: Final = timedelta(minutes=5)
 THREADS: Final = 64
 """Calls that may be inside the database at a time, and as many inside the log: neither starves the other."""
 
+Work = Callable[[], Answer | Accepted | Unfetched]
+"""What is asked of the registry: the answer, or what is to be decided, or what that is once its pictures are there."""
+
 _T = TypeVar("_T")
 
 
@@ -66,34 +70,36 @@ class Desk:
     follower: Follower
     admission: Admission
     egress: Egress
+    fetching: Fetching
     heartbeat: Heartbeat
     instance: str
     """This process's name in its reports."""
     _looking: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS), repr=False)
     _appending: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS), repr=False)
 
-    async def serve(self, call: Call, work: Callable[[], Answer | Accepted], *, needs: Needs = NOBODY) -> Response:
+    async def serve(self, call: Call, work: Work, *, needs: Needs = NOBODY) -> Response:
         """Answer a call. `needs`: whose work the answer is, so that without them there is none at once."""
         self._require(needs if call.callback is None else NOBODY)
         if call.callback is None:
-            done = await self.look(work)
+            done = await self._ask(call, work)
             with self._admitted(call, done):
                 return respond(done if isinstance(done, Answer) else await self._decide(call, done))
         try:
-            self.egress.callbacks.check(call.callback)
+            # As it is written here, not as it was sent: the outbox tells receivers apart by how a callback begins.
+            callback = str(self.egress.callbacks.check(call.callback).url)
         except EgressRefused as error:
             raise Refusal(
                 Code.WRONG_CALLBACK,
                 f"query parameter callback: {error}; the operator lists hosts in EYNI_CALLBACK_HOSTS",
             ) from None
         try:
-            done = await self.look(work)
+            done = await self._ask(call, work)
         except Refusal as refusal:
             if refusal.at_sight:
                 raise
             done = answers.refused(refusal)
         with self._admitted(call, done):
-            return respond(await self._defer(call, call.callback, done))
+            return respond(await self._defer(call, callback, done))
 
     @contextmanager
     def _admitted(self, call: Call, done: Answer | Accepted) -> Generator[None]:
@@ -109,6 +115,11 @@ class Desk:
         except (LogError, RegistryUnavailable):
             self.admission.done(done.request_id)
             raise
+
+    async def _ask(self, call: Call, work: Work) -> Answer | Accepted:
+        done = await self.look(work)
+        # Outside the thread: a picture's host may be slow, and threads are what everybody shares.
+        return done.then(await self.fetching.fetch(call.client, done.pictures)) if isinstance(done, Unfetched) else done
 
     async def look(self, work: Callable[[], _T]) -> _T:
         """Run what asks the database in a thread."""

@@ -14,6 +14,7 @@ from services.api.registry import Registry, require_whole
 from services.api.tables import RegistryUnavailable
 from services.api.waiting import Waiting
 from shared import metrics
+from shared.background import Background, Tell
 from shared.envelope import MalformedEvent, decode
 from shared.events import DeadLettered, Decided, Event, GalleryEvent, ServiceReported
 from shared.lag import lag
@@ -70,7 +71,7 @@ class Follower:
         self._on_decision = on_decision
         self._on_failure = on_failure
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._thread = Background("follower", self._run, Tell(self._ended))
         self._readers: dict[Name, Reader] = {}
         self._next: dict[Name, dict[int, int]] = {}
         self._held: list[Decided] = []
@@ -112,8 +113,7 @@ class Follower:
 
     def close(self) -> None:
         self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
         self._close_readers()
 
     def run_once(self, timeout: float = 0.0) -> int:
@@ -142,26 +142,25 @@ class Follower:
         return len(events) + len(decided) + len(letters)
 
     def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                try:
-                    self.run_once(IDLE)
-                    self.healthy = True
-                except (LogUnavailable, RegistryUnavailable) as error:
-                    if isinstance(error, LogUnavailable):
-                        metrics.LOG_ERRORS.labels("api").inc()
-                    if self.healthy:
-                        _log.warning("cannot follow; trying again", error=str(error))
-                    self.healthy = False
-                    self._close_readers()  # what was polled and not applied is read again
-                    self._stop.wait(BACK_OFF)
-        except BaseException as error:
-            # A bug, or a log that is not ours: going on would serve a registry that stands still, or lies.
-            self.healthy = False
-            self.failed = error
-            _log.error("following has ended", kind=type(error).__name__, error=str(error), exc_info=True)
-            if self._on_failure is not None:
-                self._on_failure(error)
+        while not self._stop.is_set():
+            try:
+                self.run_once(IDLE)
+                self.healthy = True
+            except (LogUnavailable, RegistryUnavailable) as error:
+                if isinstance(error, LogUnavailable):
+                    metrics.LOG_ERRORS.labels("api").inc()
+                if self.healthy:
+                    _log.warning("cannot follow; trying again", error=str(error))
+                self.healthy = False
+                self._close_readers()  # what was polled and not applied is read again
+                self._stop.wait(BACK_OFF)
+
+    def _ended(self, error: BaseException) -> None:
+        # A bug, or a log that is not ours: going on would serve a registry that stands still, or lies.
+        self.healthy = False
+        self.failed = error
+        if self._on_failure is not None:
+            self._on_failure(error)
 
     # ---- reading
 

@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from services.api.desk import Desk
 from services.api.priorities import is_urgent
 from services.api.requests import Call, Requests
+from services.api.routing import TRANSACTION
 from services.api.schemas import Id
 
 PersonId = Annotated[Id, Path(description="the id of the person")]
@@ -18,7 +19,8 @@ SourceId = Annotated[Id, Path(description="the id of the person giving encounter
 TaskIdPath = Annotated[Id, Path(description="id of the task of an asynchronous call")]
 
 Transaction = Annotated[
-    str, Query(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", description="The id of the transaction")
+    str,
+    Query(min_length=1, max_length=200, pattern=rf"^{TRANSACTION.pattern}$", description="The id of the transaction"),
 ]
 Callback = Annotated[
     str | None,

@@ -5,7 +5,7 @@ Refusals raised here are of two kinds: the request is wrong at sight (400), or t
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,9 +15,10 @@ from pydantic import BaseModel, JsonValue
 
 from services.api import filters
 from services.api.bodies import compact
-from services.api.egress import Egress, EgressFailed, EgressRefused
+from services.api.egress import Egress, EgressRefused
 from services.api.errors import Code, Refusal, shown
 from services.api.outcomes import CAPTURE_PREFIX, CHANGE_PREFIX
+from services.api.pictures import Picture
 from services.api.registry import Registry
 from services.api.schemas import (
     BiometricData,
@@ -92,8 +93,17 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfetched:
+    """What is to be accepted once its pictures are there."""
+
+    pictures: Sequence[Picture]
+    then: Callable[[Sequence[bytes]], Accepted]
+    """Given their bytes, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Requests:
-    """Turns calls into facts. Reads the registry and may fetch pictures, so call it in a thread."""
+    """Turns calls into facts. Reads the registry, so call it in a thread."""
 
     registry: Registry
     egress: Egress
@@ -103,7 +113,7 @@ class Requests:
 
     def enrol(
         self, call: Call, body: Encounter, person_id: str | None, encounter_id: str | None, key: str | None = None
-    ) -> Accepted:
+    ) -> Accepted | Unfetched:
         """Create an encounter; an id that is None is drawn, or fixed by the Idempotency-Key."""
         if encounter_id is None and body.encounterId is not None:
             raise Refusal(
@@ -118,11 +128,11 @@ class Requests:
         encounter_id = encounter_id or (str(uuid5(_IDS, f"encounter\n{seed}")) if key else str(uuid4()))
         return self._enrol(call, body, Key(person_id, encounter_id), replaces=False)
 
-    def replace(self, call: Call, body: Encounter, person_id: str, encounter_id: str) -> Accepted:
+    def replace(self, call: Call, body: Encounter, person_id: str, encounter_id: str) -> Accepted | Unfetched:
         """Replace an encounter that exists."""
         return self._enrol(call, body, Key(person_id, encounter_id), replaces=True)
 
-    def _enrol(self, call: Call, body: Encounter, key: Key, *, replaces: bool) -> Accepted:
+    def _enrol(self, call: Call, body: Encounter, key: Key, *, replaces: bool) -> Accepted | Unfetched:
         if body.encounterId not in (None, key.encounter_id):
             raise Refusal(
                 Code.WRONG_ID,
@@ -159,13 +169,13 @@ class Requests:
             replaces=replaces,
             document=document,
         )
-        return self._capture(call, purpose, self._samples(body.biometricData, "body biometricData"))
+        return self._capture(call, purpose, self._pictures(body.biometricData, "body biometricData"))
 
     # ---- questions
 
     def verify(
         self, call: Call, gallery: str, person_id: str, body: VerifyFromIdRequest, threshold: float | None
-    ) -> Accepted:
+    ) -> Accepted | Unfetched:
         """Ask whether the samples show this person."""
         data = body.biometricData
         self._threshold(threshold)
@@ -177,19 +187,17 @@ class Requests:
             raise no_person(person_id)
         if gallery != ALL_GALLERIES and not any(gallery in e.galleries for e in held):
             raise Refusal(Code.UNKNOWN, f"person {shown(person_id)} is not in gallery {shown(gallery)}")
-        samples = self._samples(data, "body biometricData")
-        return self._capture(call, Verify(gallery, person_id, threshold), samples)
+        return self._capture(call, Verify(gallery, person_id, threshold), self._pictures(data, "body biometricData"))
 
-    def compare(self, call: Call, body: VerifyFromBioRequest, threshold: float | None) -> Accepted:
+    def compare(self, call: Call, body: VerifyFromBioRequest, threshold: float | None) -> Accepted | Unfetched:
         """Ask whether two sets of samples show one person."""
         one, other = body.biometricData1, body.biometricData2
         self._threshold(threshold)
         _unencrypted("body", body.encryption, body.integrity)
         _check(one, "body biometricData1")
         _check(other, "body biometricData2")
-        samples = self._samples(one, "body biometricData1")
-        against = self._samples(other, "body biometricData2", sum(len(s.image) for s in samples))
-        return self._capture(call, Compare(threshold), samples, against)
+        pictures, against = self._pictures(one, "body biometricData1"), self._pictures(other, "body biometricData2")
+        return self._capture(call, Compare(threshold), pictures, against)
 
     def identify(
         self,
@@ -199,13 +207,13 @@ class Requests:
         most: int | None,
         threshold: float | None,
         target: float | None,
-    ) -> Accepted:
+    ) -> Accepted | Unfetched:
         """Ask whom the samples show."""
         question = self.question(call, gallery, most, threshold, target, body.filter, "body filter.")
         _unencrypted("body", body.encryption, body.integrity)
         _check(body.biometricData, "body biometricData")
         self._gallery(gallery)
-        return self._capture(call, question, self._samples(body.biometricData, "body biometricData"))
+        return self._capture(call, question, self._pictures(body.biometricData, "body biometricData"))
 
     def question(
         self,
@@ -240,13 +248,20 @@ class Requests:
         self,
         call: Call,
         purpose: Enrol | Verify | Compare | Identify,
-        samples: tuple[Sample, ...],
-        against: tuple[Sample, ...] = (),
-    ) -> Accepted:
+        pictures: Sequence[Picture],
+        against: Sequence[Picture] = (),
+    ) -> Accepted | Unfetched:
         # Enrolments are done however late: who was told "not yet" sends the same again, and finds it done.
         request = call.request(CAPTURE_PREFIX, None if isinstance(purpose, Enrol) else self.settings.answer_timeout)
-        event = CaptureReceived(request, purpose, samples, against)
-        return Accepted(request.request_id, event, urgent=call.urgent)
+
+        def accepted(images: Sequence[bytes]) -> Accepted:
+            samples = tuple(map(Sample, images))
+            event = CaptureReceived(request, purpose, samples[: len(pictures)], samples[len(pictures) :])
+            return Accepted(request.request_id, event, urgent=call.urgent)
+
+        all_of_them = [*pictures, *against]
+        sent = [picture.source for picture in all_of_them if isinstance(picture.source, bytes)]
+        return accepted(sent) if len(sent) == len(all_of_them) else Unfetched(all_of_them, accepted)
 
     def _gallery(self, gallery: str) -> None:
         if gallery != ALL_GALLERIES and not self.registry.gallery_known(gallery):
@@ -261,28 +276,21 @@ class Requests:
                 f"{threshold}; leave it out for the system's own",
             )
 
-    def _samples(self, data: Sequence[BiometricData], where: str, before: int = 0) -> tuple[Sample, ...]:
-        """Decode, or fetch, the pictures: those fetched count against the limit of a body too."""
-        samples: list[Sample] = []
-        fetched = before
+    def _pictures(self, data: Sequence[BiometricData], where: str) -> list[Picture]:
+        """Decode what was sent, and check the addresses of what is to be fetched."""
+        pictures: list[Picture] = []
         for index, item in enumerate(data):
+            at = f"{where}.{index}"
             if item.image is not None:
-                samples.append(Sample(base64_bytes(item.image)))
+                pictures.append(Picture(at, base64_bytes(item.image)))
                 continue
             try:
-                image = self.egress.fetch(item.imageRef or "", self.settings.body_limit * 3 // 4 - fetched)
+                pictures.append(Picture(at, self.egress.images.check(item.imageRef or "")))
             except EgressRefused as error:
                 raise Refusal(
-                    Code.WRONG_PICTURE,
-                    f"{where}.{index}.imageRef: {error}; send the picture in `image`, or have the host listed",
+                    Code.WRONG_PICTURE, f"{at}.imageRef: {error}; send the picture in `image`, or have the host listed"
                 ) from None
-            except EgressFailed as error:
-                raise Refusal(
-                    Code.WRONG_PICTURE, f"{where}.{index}.imageRef: could not be fetched: {error}; send it in `image`"
-                ) from None
-            fetched += len(image)
-            samples.append(Sample(image))
-        return tuple(samples)
+        return pictures
 
 
 def _check(data: Sequence[BiometricData], where: str) -> None:

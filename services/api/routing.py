@@ -3,8 +3,8 @@
 A route cannot be made without a scope, and nothing of a request but its first line and headers is read before it.
 """
 
+import re
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
@@ -26,9 +26,12 @@ from services.api.tables import RegistryUnavailable
 from services.api.tokens import BadToken, Verifier
 from shared import metrics
 from shared.log import LogMisfit, LogUnavailable
-from shared.logs import logger
+from shared.logs import blame, logger
 
 _LOG: Final = logger("api")
+
+TRANSACTION: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+"""What may be a transaction id."""
 
 REFUSALS: Final[Mapping[int, str]] = {
     400: "Bad request: what is wrong, where, and what to do",
@@ -58,7 +61,9 @@ class Route(APIRoute):
             request.state.operation = name
             request.state.request_id = uuid4().hex
             request.state.client = ""
-            transaction = request.query_params.get("transactionId", "")[:200]
+            given = request.query_params.get("transactionId", "")
+            # What is no transaction id is refused later, and is on no line that says whose transaction it was.
+            transaction = given if TRANSACTION.fullmatch(given) else ""
             with structlog.contextvars.bound_contextvars(
                 request=request.state.request_id, transaction=transaction, operation=name
             ):
@@ -198,9 +203,7 @@ async def _answered(request: Request, operate: Callable[[], Awaitable[Response]]
             refused(Refusal(Code.TOO_LARGE, "the request is larger than the log takes; send fewer pictures"))
         )
     except Exception as error:
-        # Frames without the message: it may quote what was sent.
-        where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)[-8:]]
-        _LOG.error("failed", error=type(error).__name__, where=where)
+        _LOG.error("failed", **blame(error))
         return respond(
             refused(
                 Refusal(

@@ -2,7 +2,6 @@
 
 import resource
 import socket
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, cast
@@ -14,6 +13,7 @@ from services.api.answers import Answer, as_json, refused
 from services.api.connections import HEADROOM, KEEP_SECONDS, Book, Connection, Listener
 from services.api.errors import Code, Refusal
 from services.api.routing import log_unavailable, respond
+from shared.background import Background, Tell
 from shared.logs import logger
 from shared.ports import listen
 from shared.settings import Settings
@@ -124,18 +124,15 @@ def listening(settings: Settings, front: Front, failed: Callable[[BaseException]
     server = _Server(config, sock, Book(most))
 
     def serve() -> None:
-        try:
-            server.run(sockets=[sock])
-            if not server.should_exit:
-                raise RuntimeError("the HTTP server ended by itself")
-        except BaseException as error:
-            failed(error)
+        server.run(sockets=[sock])
+        if not server.should_exit:
+            raise RuntimeError("the HTTP server ended by itself")
 
     def drain() -> None:
         server.should_exit = True
         thread.join()
 
-    thread = threading.Thread(target=serve, name="http", daemon=True)
+    thread = Background("http", serve, Tell(failed))
     front.drain = drain
     host, port = sock.getsockname()[:2]
     try:

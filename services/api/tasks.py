@@ -4,15 +4,16 @@ Delivery is at least once: a claimed task whose process dies is due again once i
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Engine, Row, Select, and_, delete, func, not_, or_, select, update
 
-from services.api.tables import decisions, positions, tasks, writing
+from services.api.tables import Verbatim, decisions, positions, tasks, writing
 from shared.topics import Name
 
 
@@ -25,6 +26,9 @@ class TaskState(StrEnum):
     RESPONSE_RETRY = "RESPONSE_RETRY"
     COMPLETED = "COMPLETED"
 
+
+_LOOKED_AT: Final = 256
+"""Deliveries that are due and looked at in one turn: so many of one receiver are in the way of others for one turn."""
 
 _DELIVERING: Final = (TaskState.RESPONSE_SCHEDULED, TaskState.RESPONSE_RETRY)
 
@@ -74,20 +78,29 @@ class Tasks:
         query = select(tasks).where(tasks.c.request_id == request_id)
         return self._read(query.order_by(tasks.c.created_at, tasks.c.task_id))
 
-    def pending_decided(self, limit: int) -> Sequence[Task]:
-        """Return unfinished tasks whose decision is stored and up to whose position the registry is, oldest first."""
+    def pending_decided(self, limit: int, after: Task | None = None) -> Sequence[Task]:
+        """Return unfinished tasks whose decision is stored and up to whose position the registry is, oldest first.
+
+        `after` is the last that was seen: those behind it.
+        """
         reached = (
             select(func.coalesce(func.max(positions.c.next), 0))
             .where(positions.c.topic == Name.GALLERY)
             .scalar_subquery()
         )
-        return self._read(
+        query = (
             select(tasks)
             .join(decisions, decisions.c.request_id == tasks.c.request_id)
             .where(tasks.c.state == TaskState.PENDING, decisions.c.as_of <= reached)
             .order_by(tasks.c.created_at, tasks.c.task_id)
             .limit(limit)
         )
+        if after is not None:
+            later = tasks.c.created_at > after.created_at
+            query = query.where(
+                or_(later, and_(tasks.c.created_at == after.created_at, tasks.c.task_id > after.task_id))
+            )
+        return self._read(query)
 
     def finish(
         self,
@@ -110,20 +123,34 @@ class Tasks:
             headers=json.dumps(dict(headers)),
         )
 
-    def claim_due(self, now: datetime, lease_seconds: float, limit: int) -> Sequence[Task]:
+    def claim_due(
+        self,
+        now: datetime,
+        lease_seconds: float,
+        limit: int,
+        *,
+        full: Collection[str] = (),
+        place: Callable[[str], bool] = lambda _: True,
+    ) -> Sequence[Task]:
         """Take tasks whose delivery is due, longest due first; nobody else gets them before the lease has run out.
 
         `attempts` counts the delivery that now begins. `lease_seconds` must be longer than a delivery may take.
+        `full`: receivers (scheme://host:port) that get no more now. `place` is asked, for each of those to take, with
+        its callback: whether its receiver takes one more beside those that it was asked about before.
         """
         due = (
-            select(tasks.c.task_id)
+            select(tasks.c.task_id, tasks.c.callback)
             .where(tasks.c.state.in_(_DELIVERING), tasks.c.next_attempt_at <= now)
+            .where(*(not_(_goes_to(receiver)) for receiver in full))
             .order_by(tasks.c.next_attempt_at, tasks.c.task_id)
-            .limit(limit)
+            .limit(_LOOKED_AT)
             .with_for_update(skip_locked=True)  # SQLite has no such words and needs none: one transaction writes there
         )
         with writing(self._engine) as connection:
-            taken = connection.execute(due).scalars().all()
+            found = connection.execute(due).all()
+            taken = [row.task_id for row in islice((row for row in found if place(row.callback)), limit)]
+            if not taken:
+                return []
             connection.execute(
                 update(tasks)
                 .where(tasks.c.task_id.in_(taken))
@@ -171,6 +198,11 @@ class Tasks:
     def _read(self, query: Select[Any]) -> Sequence[Task]:
         with self._engine.begin() as connection:
             return [_task(row) for row in connection.execute(query)]
+
+
+def _goes_to(receiver: str) -> ColumnElement[bool]:
+    begin = func.substr(tasks.c.callback, 1, len(receiver) + 1, type_=Verbatim)
+    return begin.in_([receiver, f"{receiver}/", f"{receiver}?"])
 
 
 def _task(row: Row[Any]) -> Task:

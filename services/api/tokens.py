@@ -1,7 +1,7 @@
 """Who is asking, and what may they do: bearer tokens (JWT). The only importer of joserfc.
 
-Verification does no more than RFC 8725 wants: compact JWS only, ES256 or EdDSA by the key's own type, a header of
-nothing but alg, typ and kid, and every claim checked here, in the open.
+Verification does no more than RFC 8725 wants: compact JWS only, ES256 or EdDSA by the key's own type, no
+header parameter that brings a key or changes the reading, and every claim checked here, in the open.
 """
 
 import base64
@@ -20,6 +20,8 @@ from joserfc.jwk import ECKey, JWKRegistry, OKPKey
 from joserfc.jws import JWSRegistry, serialize_compact
 
 from shared import files
+from shared.given import text_of
+from shared.text import printable
 
 OSIA_SCOPES: Final = (
     "abis.encounter.read",
@@ -46,6 +48,9 @@ TOKEN_BYTES: Final = 8 * 1024
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _TYPES: Final = ("jwt", "at+jwt", "application/at+jwt")
+_REFUSED: Final = frozenset(("crit", "b64", "zip", "jwk", "jku", "x5c", "x5u"))
+"""Header parameters that change how a token is read, or bring a key of their own: no honest issuer's access token
+needs them, and what does not need them is not read with them."""
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -61,27 +66,109 @@ class Caller:
     scopes: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key set, as far as tokens can be checked with it."""
+
+    by_kid: Mapping[str, Sequence[tuple[Sequence[str], ECKey | OKPKey]]]
+    """Several of one kid are several types, or an old key and a new one: a token is good with any of them."""
+    left_out: Sequence[str]
+    """Why others are not used, a line each."""
+
+
+def read_keys(file: Path) -> Keys:
+    """Read the public keys that tokens may be signed with: a JWK set, a list of JWKs or a single one (RFC 7517).
+
+    A key that can't be used is left out (section 5). Raises ValueError: the file, what is wrong with it, what to do.
+    """
+    text = text_of(file)
+    form = 'a JWK set, {"keys": [...]}, as an identity provider publishes it at its `jwks_uri`'
+    if "-----BEGIN" in text:
+        raise ValueError(f"{file} is in PEM, which says no key id; give {form}, each key with a `kid` that tokens name")
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{file} is no JSON; give {form}") from None
+    given = found
+    if isinstance(found, dict):
+        whole = cast(dict[str, object], found)
+        given = [whole] if "kty" in whole else whole.get("keys")
+    if not isinstance(given, list):
+        raise ValueError(f"{file} is JSON, and no key set; give {form}")
+    by_kid: dict[str, list[tuple[Sequence[str], ECKey | OKPKey]]] = {}
+    left_out: list[str] = []
+    for number, one in enumerate(cast(list[object], given), 1):
+        kid = cast(dict[str, object], one).get("kid") if isinstance(one, dict) else None
+        named = f"key {number}" + (f" (kid {printable(kid, 60)!r})" if isinstance(kid, str) else "")
+        try:
+            algorithms, key = _usable(one)
+        except _Unusable as reason:
+            left_out.append(f"{named}: {reason}")
+            continue
+        if key.is_private:
+            raise ValueError(
+                f"{file}: {named} holds its private part, with which whoever reads this file can make tokens; leave "
+                "out its `d`, and have the issuer make a new key if others could read it"
+            )
+        same = by_kid.setdefault(key.kid or "", [])
+        if any(key.thumbprint() == other.thumbprint() for _, other in same):
+            left_out.append(f"{named}: is in the set twice")
+        else:
+            same.append((algorithms, key))
+    if not by_kid:
+        why = "; ".join(left_out[:5]) or "it is empty"
+        raise ValueError(
+            f"{file} has no key that a token could be checked with; only EC P-256 and Ed25519 are taken ({why}). Have "
+            "the issuer sign with ES256 or EdDSA, and give the set that it publishes then"
+        )
+    return Keys(by_kid, left_out)
+
+
+class _Unusable(Exception):
+    """Why a key is left out."""
+
+
+def _usable(given: Any) -> tuple[Sequence[str], ECKey | OKPKey]:
+    if not isinstance(given, dict):
+        raise _Unusable("is no JSON object")
+    found = cast(dict[str, Any], given)
+    kind, curve, kid = found.get("kty"), found.get("crv"), found.get("kid")
+    taken = {("EC", "P-256"): ("ES256",), ("OKP", "Ed25519"): ("EdDSA", "Ed25519")}
+    algorithms = taken.get((kind, curve)) if isinstance(kind, str) and isinstance(curve, str) else None
+    if algorithms is None:
+        what = f"type {printable(str(kind), 40)}" + (f" {printable(curve, 40)}" if isinstance(curve, str) else "")
+        raise _Unusable(f"{what} is not taken")
+    if found.get("use", "sig") != "sig":
+        raise _Unusable(f"its use is {printable(str(found['use']), 40)!r}, not 'sig'")
+    operations = found.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise _Unusable("its key_ops have no 'verify'")
+    if found.get("alg", algorithms[0]) not in algorithms:
+        raise _Unusable(f"its alg is {printable(str(found['alg']), 40)!r}, not {' or '.join(algorithms)}")
+    if not isinstance(kid, str) or not kid:
+        raise _Unusable("has no kid, by which tokens name their key")
+    # What it is used for was looked at here; a certificate beside it says nothing more, and may not fit.
+    kept: dict[str, str | list[str]] = {
+        name: found[name] for name in ("kty", "crv", "kid", "x", "y", "d") if name in found
+    }
+    try:
+        key = JWKRegistry.import_key(kept)
+    except (JoseError, ValueError, TypeError, KeyError):
+        raise _Unusable("its numbers are damaged") from None
+    if not isinstance(key, ECKey | OKPKey):
+        raise _Unusable("is not taken")
+    return algorithms, key
+
+
 class Verifier:
     """Checks tokens against a fixed set of public keys."""
 
     def __init__(self, jwks: Path, issuer: str, audience: str, now: Callable[[], float] = time.time) -> None:
+        """Raises ValueError for a file that is no key set, or has no key that can be used."""
         self._issuer = issuer
         self._audience = audience
         self._now = now
-        self._keys: dict[str, tuple[Sequence[str], ECKey | OKPKey]] = {}
-        for found in json.loads(jwks.read_text())["keys"]:
-            key = JWKRegistry.import_key(found)
-            if isinstance(key, ECKey) and key.curve_name == "P-256":
-                algorithms: tuple[str, ...] = ("ES256",)
-            elif isinstance(key, OKPKey) and key.curve_name == "Ed25519":
-                algorithms = ("EdDSA", "Ed25519")
-            else:
-                raise ValueError(f"{jwks}: a key of type {key.key_type}; only EC P-256 and Ed25519 are taken")
-            if not key.kid:
-                raise ValueError(f"{jwks}: a key without a kid; tokens name their key by it")
-            self._keys[key.kid] = algorithms, key
-        if not self._keys:
-            raise ValueError(f"{jwks}: has no key, so no token could ever be accepted")
+        self.keys = read_keys(jwks)
 
     def verify(self, token: str) -> Caller:
         """Return who asks, or raise BadToken."""
@@ -94,23 +181,18 @@ class Verifier:
         return self._caller(_json(body))
 
     def _check_signature(self, header: Mapping[str, Any], signed: bytes, signature: bytes) -> None:
-        # crit, b64, jwk, jku, x5c, x5u, zip: none is wanted, so none is read.
-        if strange := sorted(set(header) - {"alg", "typ", "kid"}):
-            _bad(f"header parameters {strange[:3]}")
+        # What is unknown is passed over (RFC 7515, section 4: x5t, x5t#S256, cty, what issuers put there of their own).
+        if refused := sorted(set(header) & _REFUSED):
+            _bad(f"header parameters {refused}")
         typ, kid, alg = header.get("typ"), header.get("kid"), header.get("alg")
         if not isinstance(typ, str) or typ.lower() not in _TYPES:
             _bad("typ")
-        if not isinstance(kid, str) or kid not in self._keys:
+        if not isinstance(kid, str) or kid not in self.keys.by_kid:
             _bad("kid names no key")
-        algorithms, key = self._keys[kid]
-        if not isinstance(alg, str) or alg not in algorithms:
+        keys = [key for algorithms, key in self.keys.by_kid[kid] if isinstance(alg, str) and alg in algorithms]
+        if not isinstance(alg, str) or not keys:
             _bad("alg is not the key's")
-        # The algorithm is asked directly: its registry warns about "EdDSA" (RFC 9864 calls it Ed25519 now).
-        try:
-            good = JWSRegistry.algorithms[alg].verify(signed, signature, key)
-        except (JoseError, ValueError):
-            good = False
-        if not good:
+        if not any(_signed(alg, signed, signature, key) for key in keys):
             _bad("signature")
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
@@ -135,6 +217,14 @@ class Verifier:
         if not isinstance(scope, str):
             _bad("scope")
         return Caller(client, frozenset(scope.split(" ")) & frozenset(SCOPES))
+
+
+def _signed(alg: str, signed: bytes, signature: bytes, key: ECKey | OKPKey) -> bool:
+    # The algorithm is asked directly: its registry warns about "EdDSA" (RFC 9864 calls it Ed25519 now).
+    try:
+        return JWSRegistry.algorithms[alg].verify(signed, signature, key)
+    except (JoseError, ValueError):
+        return False
 
 
 def _bad(reason: str) -> NoReturn:
@@ -203,7 +293,8 @@ def development_jwks(data: Path) -> Path:
 def mint(data: Path, scopes: Sequence[str], *, client: str, issuer: str, audience: str, seconds: float = 3600.0) -> str:
     """Make a token with the data folder's development key. Raises ValueError for a scope that there is not."""
     if unknown := sorted(set(scopes) - set(SCOPES)):
-        raise ValueError(f"no scope: {', '.join(unknown)}; there are {', '.join(SCOPES)}")
+        named = ", ".join(printable(name, 60) for name in unknown)
+        raise ValueError(f"no scope: {named}; there are {', '.join(SCOPES)}")
     development_jwks(data)
     key = ECKey.import_key(json.loads((data / "keys" / "token.jwk").read_text()))
     now = int(time.time())

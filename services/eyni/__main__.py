@@ -278,7 +278,8 @@ def status(
 @app.command(rich_help_panel=_OPERATORS)
 def token(
     scope: Annotated[
-        list[str] | None, typer.Option(help="OSIA scope; may be repeated \\[all].", show_default=False)
+        list[str] | None,
+        typer.Option(help="OSIA scope, or several with blanks between; may be repeated \\[all].", show_default=False),
     ] = None,
     client: Annotated[str, typer.Option(help="Whom the token names.")] = "development",
     ttl: Annotated[str, typer.Option(help="How long it is good: 15m, 12h, 7d.")] = "12h",

@@ -58,10 +58,14 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
 
     from services.eyni.console import complain
     from shared import files
+    from shared.given import names_in_file
     from shared.settings import NoDataFolder, Settings
 
-    _check_file_of_settings()
-    for line in misspelt(os.environ, Settings.model_fields):
+    try:
+        in_file = names_in_file(os.environ.get("EYNI_SETTINGS"))
+    except ValueError as error:
+        raise typer.BadParameter(f"EYNI_SETTINGS: {error}", param_hint="settings") from None
+    for line in misspelt([*os.environ, *(name.upper() for name in in_file)], Settings.model_fields):
         complain(line)
     given = {"data": data, "log": log, "api_port": port}
     try:
@@ -79,27 +83,6 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     for line in files.narrow(settings.data):
         complain(line)
     return settings
-
-
-SETTINGS_LIMIT = 2**20
-"""Bytes of the file of settings: all of them, with their reasons, take some 20 kB."""
-
-
-def _check_file_of_settings() -> None:
-    """Refuse a file of settings that is not there, or is none: it would be passed over without a word."""
-    from shared.reading import Unreadable, read
-
-    given = os.environ.get("EYNI_SETTINGS")
-    if not given:
-        return
-    try:
-        read(Path(given).expanduser(), SETTINGS_LIMIT).decode()
-    except (OSError, Unreadable, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{given}: ")
-        raise typer.BadParameter(
-            f"EYNI_SETTINGS: {given}: {why}; it must be a text file (UTF-8) of lines EYNI_NAME=value",
-            param_hint="settings",
-        ) from None
 
 
 def misspelt(given: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -189,7 +172,10 @@ _AROUND = 8192
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set: the service ends what it is doing, and then itself."""
+    """Return an event that SIGTERM and SIGINT set: the service ends what it is doing, and then itself.
+
+    SIGHUP too (its terminal was closed), unless it was started to outlive that (nohup).
+    """
     import signal
 
     stop = threading.Event()
@@ -199,6 +185,8 @@ def stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGTERM, handle)
     signal.signal(signal.SIGINT, handle)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handle)
     return stop
 
 

@@ -5,7 +5,6 @@ import importlib
 import os
 import platform
 import sys
-import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from services.eyni.extraction import Extraction
 from services.eyni.placing import require_place
 from services.match.bootstrap import policy
 from shared import files
+from shared.background import Background, Tell
 from shared.calibration import Comparator
 from shared.model import ModelRefused, find, name_in_use
 from shared.settings import Settings
@@ -114,10 +114,15 @@ def _tell_what_lacks(found: Labelled | Templates, console: Console) -> None:
         )
 
 
+def _load_page() -> None:
+    importlib.import_module("services.evaluate.html.page")
+
+
 @contextlib.contextmanager
 def _loading() -> Generator[None]:
     """Load matplotlib, which takes two seconds, while the workers are at the pictures."""
-    thread = threading.Thread(target=importlib.import_module, args=("services.evaluate.html.page",))
+    # Where that fails, the import that needs it fails the same way, and is told.
+    thread = Background("report", _load_page, Tell(lambda _: None))
     thread.start()
     try:
         yield

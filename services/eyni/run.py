@@ -10,8 +10,9 @@ from typing import Literal
 
 import typer
 
-from services.eyni.common import Code, stop_on_signals
-from shared.logs import configure, logger
+from services.eyni.common import Code, explained, stop_on_signals
+from shared.background import Background, Restart
+from shared.logs import blame, configure, logger
 from shared.process import warning_of_root
 from shared.settings import Settings
 
@@ -40,7 +41,10 @@ def run(service: ServiceName, settings: Settings) -> None:
         _service(service)(settings, stop)
     except Exception as error:
         if not _for_the_operator(error):
-            raise
+            if explained(error) is not None:
+                raise
+            log.critical("ended by a fault of ours", **blame(error))
+            raise typer.Exit(Code.NO) from None
         # One line among those of the other services, and the exit code by which `eyni up` knows that it will not help
         # to start it again.
         log.error("cannot start", reason=str(error))
@@ -95,7 +99,7 @@ def end_with_supervisor(stop: threading.Event) -> None:
         time.sleep(GRACE)
         os._exit(1)
 
-    threading.Thread(target=watch, name="supervisor", daemon=True).start()
+    Background("supervisor", watch, Restart(stop)).start()
 
 
 def own_command(*arguments: str) -> list[str]:

@@ -20,13 +20,23 @@ def duration(text: str) -> timedelta:
 
 
 def token(settings: Settings, scopes: Sequence[str], client: str, ttl: timedelta) -> str:
-    """Return a token with the given OSIA scopes, or with all of them where none is given."""
+    """Return a token with the given OSIA scopes, or with all of them where none is given.
+
+    Each may hold several, separated by blanks, as OAuth writes them (RFC 6749, section 3.3).
+    """
     from services.api.tokens import SCOPES, mint
 
+    wanted = [name for given in scopes for name in given.split()]
+    if scopes and not wanted:
+        raise typer.BadParameter(f"names no scope; there are {', '.join(SCOPES)}", param_hint="--scope")
+    if any("," in name for name in wanted):
+        raise typer.BadParameter(
+            'scopes are separated by blanks, not by commas: --scope "abis.verify abis.identify"', param_hint="--scope"
+        )
     try:
         return mint(
             settings.data,
-            scopes or SCOPES,
+            list(dict.fromkeys(wanted)) or SCOPES,
             client=client,
             issuer=settings.token_issuer,
             audience=settings.token_audience,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -16,10 +17,12 @@ from services.eyni.client import Watcher
 from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
 from shared import files
+from shared.background import Background, Restart
 from shared.heartbeat import instance_of
 from shared.ports import listen
 from shared.process import warning_of_root
 from shared.settings import Settings
+from shared.stderr import unblock
 
 FIRST_DELAY, LAST_DELAY = 0.2, 5.0
 """Seconds before a dead service is started again: at once for one that was killed, seldom for one that cannot run."""
@@ -145,6 +148,8 @@ def up(settings: Settings, say: Say) -> None:
         "EYNI_API_PORT": str(port),
     }
     commands = {name: own_command(name) for name in SERVICES}
+    # Its terminal may go, or nobody read what it says: it goes on looking after the services all the same.
+    unblock(lambda count: f"{count} lines were dropped: nobody read them in time\n")
     stop = stop_on_signals()
     end_with_supervisor(stop)
     with only_one(settings.data):
@@ -164,7 +169,7 @@ def up(settings: Settings, say: Say) -> None:
         supervisor = Supervisor(commands, environment, say)
         with Watcher(url, settings) as watcher:
             arguments = (watcher, stop, lambda: ready(url), lambda: supervisor.instance("api"))
-            threading.Thread(target=await_ready, args=arguments, name="ready", daemon=True).start()
+            Background("ready", partial(await_ready, *arguments), Restart(stop)).start()
             supervisor.run(stop)
         say("Stopped.")
 

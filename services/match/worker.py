@@ -4,17 +4,18 @@ What is appended may be repeated after a crash, with the same bytes and the same
 seen. The state is never ahead of what can be replayed, because it is only ever made from the log.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from services.match.fold import Unacceptable, fold, follow, letter, probe_event
 from services.match.gallery import GalleryView
 from services.match.matching import Matcher
 from services.match.snapshot import Snapshots
 from shared import metrics
+from shared.background import Background, Tell
 from shared.biometrics import ALL_GALLERIES
 from shared.envelope import MalformedEvent
 from shared.events import (
@@ -65,7 +66,7 @@ class Worker:
         self._snapshot_seconds = snapshot_seconds
         self._snapshot_due = time.monotonic() + snapshot_seconds
         self._snapshot_position = self.gallery.position
-        self._writing: threading.Thread | None = None
+        self._writing: Background | None = None
         self._gallery_records = follow(log, self.gallery)
         self._probe_records = log.join(Group.MATCH, Name.PROBES)
         self._identity = log.identity(Name.GALLERY)
@@ -213,26 +214,25 @@ class Worker:
     def _snapshot_if_due(self) -> None:
         if time.monotonic() < self._snapshot_due or self.gallery.position == self._snapshot_position:
             return
-        if self._writing is None or not self._writing.is_alive():
+        if self._writing is None or not self._writing.is_alive:
             self._snapshot_due = time.monotonic() + self._snapshot_seconds
             self._writing = self._snapshot()
 
-    def _snapshot(self) -> threading.Thread | None:
+    def _snapshot(self) -> Background | None:
         """Begin to write the present state, beside the fold; never one whose decisions are not all durable (I1)."""
         if self._snapshots is None or self._outbox or self.gallery.position > self._marked:
             return None
         view = self.gallery.view()
         self._snapshot_position = view.position
-        thread = threading.Thread(target=self._write, args=(self._snapshots, view), name="snapshot")
-        thread.start()
-        return thread
+        writing = Background("snapshot", partial(self._write, self._snapshots, view), Tell(_not_written))
+        writing.start()
+        return writing
 
     def _write(self, snapshots: Snapshots, view: GalleryView) -> None:
         try:
             path = snapshots.write(view, self._identity)
         except OSError as error:
-            # The older generation is still there; without a newer one a restart replays more.
-            metrics.SNAPSHOTS.labels("failed").inc()
+            _not_written(error)
             _log.error("snapshot not written", position=view.position, error=error.strerror, file=error.filename)
         else:
             metrics.SNAPSHOTS.labels("written").inc()
@@ -246,6 +246,11 @@ class Worker:
             last.join()
         self._gallery_records.close()
         self._probe_records.close()
+
+
+def _not_written(_: BaseException) -> None:
+    # The older generation is still there; without a newer one a restart replays more.
+    metrics.SNAPSHOTS.labels("failed").inc()
 
 
 def _fitting(event: Decided | DeadLettered) -> Entry:

@@ -1,8 +1,13 @@
 """Asynchronous calls: accepted at once, delivered at least once, whatever happens in between."""
 
 import json
+import select
+import socket
 import threading
+import time
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +18,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from services.api.callbacks import ATTEMPTS, LAST_RETRY, Courier, back_off
+from services.api.tasks import Task
+from shared.envelope import decode
+from shared.events import CaptureReceived
 from shared.log.memory import MemoryLog
 from shared.topics import Name
-from tests.unit.api.conftest import Api, api_over, encounter, until
+from tests.unit.api.conftest import Api, api_over, encounter, new_log, until
 
 
 class Receiver:
@@ -264,3 +272,232 @@ def test_a_picture_behind_a_listed_address_is_fetched(log: MemoryLog, tmp_path: 
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+# ---- nothing that a delivery meets ends the process, and none is in the way of others (F1)
+
+
+@pytest.fixture
+def anywhere(log: MemoryLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Api]:
+    monkeypatch.setattr("services.api.callbacks.FIRST_RETRY", 0.01)
+    with api_over(log, tmp_path, callback_hosts="127.0.0.1:*,localhost:*", image_hosts="127.0.0.1:*") as found:
+        yield found
+
+
+@pytest.mark.parametrize("port", ["99999", "0", "65536", "+8290", "-1", "٣"])
+def test_a_port_that_there_is_not_is_refused_at_once(anywhere: Api, port: str) -> None:
+    url = f"http://127.0.0.1:{port}/"
+    answer = anywhere.call("GET", "/v1/galleries", callback=url)
+    assert (answer.status_code, answer.json()["code"]) == (400, 40006)
+    body = encounter()
+    body["biometricData"] = [{"biometricType": "FACE", "imageRef": url}]
+    picture = anywhere.call("POST", "/v1/persons", body)
+    assert (picture.status_code, picture.json()["code"]) == (400, 40003), picture.text
+
+
+def plant(api: Api, task_id: str, callback: str) -> None:
+    """Put a task into the outbox, as if an older version had accepted it."""
+    now = datetime.now(UTC)
+    api.desk.tasks.add(Task(task_id, None, "station-7", "readGalleries", "t", callback, now))
+    assert api.desk.tasks.finish(task_id, 200, "application/json", b"[]", {}, now)
+
+
+def test_a_stored_task_with_an_impossible_port_is_given_up_and_others_are_delivered(
+    anywhere: Api, receiver: Receiver
+) -> None:
+    plant(anywhere, "poison", "http://127.0.0.1:99999/")
+    task = deferred(anywhere, receiver, "GET", "/v1/galleries")
+    until(lambda: completed(anywhere, task))
+    until(lambda: state(anywhere, "poison") == "RESPONSE_ERROR")
+
+
+@pytest.mark.parametrize(
+    "unforeseen", [OverflowError("x"), ExceptionGroup("x", [OverflowError("y")]), RuntimeError("x"), KeyError("x")]
+)
+def test_a_delivery_that_raises_whatever_is_given_up_after_ten_attempts_and_others_go_on(
+    anywhere: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, unforeseen: Exception
+) -> None:
+    begin = anywhere.desk.egress.begin
+    tried: list[str] = []
+
+    def odd(callback: str, *rest: Any) -> Future[None]:
+        if "poison" not in callback:
+            return begin(callback, *rest)
+        tried.append(callback)
+        failed: Future[None] = Future()
+        failed.set_exception(unforeseen)
+        return failed
+
+    monkeypatch.setattr(anywhere.desk.egress, "begin", odd)
+    monkeypatch.setattr("services.api.callbacks.LAST_RETRY", 0.01)
+    plant(anywhere, "poison", receiver.url + "&poison")
+    until(lambda: state(anywhere, "poison") == "RESPONSE_ERROR")
+    assert len(tried) == ATTEMPTS
+    task = deferred(anywhere, receiver, "GET", "/v1/galleries")
+    until(lambda: completed(anywhere, task))
+
+
+def test_a_task_whose_deliveries_end_the_process_is_given_up_too(anywhere: Api, receiver: Receiver) -> None:
+    # Ten processes have claimed it, and died.
+    tasks = anywhere.desk.tasks
+    far = datetime.now(UTC) + timedelta(days=1)
+    plant(anywhere, "deadly", receiver.url)
+    until(lambda: completed(anywhere, "deadly"))
+    tasks.redeliver("deadly", far)
+    for n in range(ATTEMPTS):
+        [claimed] = tasks.claim_due(far + timedelta(minutes=n), 1, 1)
+        assert claimed.attempts == n + 1
+    got = len(receiver.got)
+    courier = Courier(anywhere.desk.registry, tasks, anywhere.desk.egress, now=lambda: far + timedelta(hours=1))
+    courier.run_once()
+    courier.close()
+    assert (state(anywhere, "deadly"), len(receiver.got)) == ("RESPONSE_ERROR", got)
+
+
+def test_a_task_that_cannot_be_answered_is_answered_so_and_others_go_on(
+    anywhere: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anywhere.pipeline.paused.set()
+    poisoned = deferred(anywhere, receiver, "POST", "/v1/persons/p1/encounters/e1", encounter(b"one"))
+    sound = deferred(anywhere, receiver, "POST", "/v1/persons/p2/encounters/e1", encounter(b"two"))
+    [bad] = [t.request_id for t in [anywhere.desk.tasks.get(poisoned)] if t]
+    decided = type(anywhere.desk.registry).decided
+
+    def odd(registry: Any, request_id: str) -> Any:
+        if request_id == bad:
+            raise RuntimeError("what nobody thought of")
+        return decided(registry, request_id)
+
+    monkeypatch.setattr(type(anywhere.desk.registry), "decided", odd)
+    anywhere.pipeline.paused.clear()
+    until(lambda: completed(anywhere, sound))
+    until(lambda: completed(anywhere, poisoned))
+    [told] = [body for query, _, body in receiver.got if query["taskId"] == poisoned]
+    assert told["code"] == 50001
+    assert poisoned in told["message"]
+
+
+def test_an_exception_of_the_couriers_own_is_not_its_end(
+    anywhere: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.background.FIRST_WAIT", 0.01)
+    tasks = anywhere.desk.tasks
+    claim, broken = type(tasks).claim_due, threading.Event()
+
+    def odd(*args: Any, **rest: Any) -> Any:
+        if not broken.is_set():
+            broken.set()
+            raise MemoryError
+        return claim(*args, **rest)
+
+    monkeypatch.setattr(type(tasks), "claim_due", odd)
+    task = deferred(anywhere, receiver, "GET", "/v1/galleries")
+    until(lambda: completed(anywhere, task))
+    assert broken.is_set()
+
+
+def test_a_receiver_that_hangs_delays_nobody_elses_callbacks(anywhere: Api, receiver: Receiver) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as hanging:
+        hung = f"http://127.0.0.1:{hanging.getsockname()[1]}/"
+        for n in range(300):
+            plant(anywhere, f"hung-{n:03}", f"{hung}{n}")
+        started = time.monotonic()
+        for _ in range(5):
+            task = deferred(anywhere, receiver, "GET", "/v1/galleries")
+            until(partial(completed, anywhere, task))
+        assert time.monotonic() - started < 5.0  # one call alone may hang for 5 s
+
+
+def test_tasks_that_wait_for_another_answer_hold_up_none_behind_them(
+    anywhere: Api, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.api.callbacks.SENDING", 4)
+    courier = Courier(anywhere.desk.registry, anywhere.desk.tasks, anywhere.desk.egress)
+    answer = Courier._answer  # pyright: ignore[reportPrivateUsage]
+    anywhere.pipeline.paused.set()
+    waiting = [
+        deferred(anywhere, receiver, "POST", f"/v1/persons/p{n}/encounters/e", encounter(f"{n}".encode()))
+        for n in range(9)
+    ]
+    first = {t.request_id for task in waiting[:8] if (t := anywhere.desk.tasks.get(task))}
+
+    def odd(self: Any, decision: Any) -> Any:
+        return None if decision.request.request_id in first else answer(self, decision)
+
+    monkeypatch.setattr(Courier, "_answer", odd)
+    anywhere.pipeline.paused.clear()
+    until(lambda: completed(anywhere, waiting[8]))
+    courier.close()
+    assert {state(anywhere, task) for task in waiting[:8]} == {"PENDING"}
+
+
+# ---- pictures of a slow host delay only who asks for them (B10)
+
+
+def test_references_to_a_slow_host_delay_nobody_elses_verifications(log: MemoryLog, tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=1000) as slow,
+        api_over(log, tmp_path, image_hosts="127.0.0.1:*") as api,
+    ):
+        assert api.call("POST", "/v1/persons/p1/encounters/e1", encounter()).status_code == 200
+        url = f"http://127.0.0.1:{slow.getsockname()[1]}/a.jpg"
+        body: dict[str, Any] = {"filter": {}, "biometricData": [{"biometricType": "FACE", "imageRef": url}] * 6}
+        with ThreadPoolExecutor(70) as clients:
+            asked = [clients.submit(api.call, "POST", "/v1/identify/ALL", body, client="greedy") for _ in range(70)]
+            until(lambda: len(select.select([slow], [], [], 0)[0]))
+            seconds: list[float] = []
+            sent = {"biometricData": encounter()["biometricData"]}
+            while not all(one.done() for one in asked):
+                begun = time.monotonic()
+                assert api.call("POST", "/v1/verify/visa/p1", sent).json()["decision"] is True
+                seconds.append(time.monotonic() - begun)
+            answers = [one.result() for one in asked]
+        assert sorted(seconds)[int(len(seconds) * 0.99)] <= 1.5
+        assert {answer.status_code for answer in answers} <= {400, 503}
+        assert {answer.json()["code"] for answer in answers} == {40003, 50304}
+        # One call that waited for its turn in vain leaves nothing behind: the next one is served.
+        assert api.call("POST", "/v1/identify/ALL", {**body, **sent}).status_code == 200
+
+
+def test_pictures_sent_and_named_keep_their_order_and_share_a_limit(log: MemoryLog, tmp_path: Path) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path[1:].encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    url = f"http://localhost:{server.server_port}"
+    named = [{"biometricType": "FACE", "imageRef": f"{url}/{n}"} for n in ("one", "three")]
+    [two] = encounter(b"two")["biometricData"]
+    try:
+        with api_over(log, tmp_path, image_hosts=f"localhost:{server.server_port}") as api:
+            body = encounter()
+            body["biometricData"] = [named[0], two, named[1]]
+            api.call("POST", "/v1/persons/p1/encounters/e1", body)
+            [captured] = captures(api)
+            assert [sample.image for sample in captured.samples] == [b"one", b"two", b"three"]
+            data = {"biometricData1": [named[0], two], "biometricData2": [named[1]]}
+            api.call("POST", "/v1/verify", data)
+            compared = captures(api, Name.CAPTURES_URGENT)[-1]
+            assert [s.image for s in compared.samples] == [b"one", b"two"]
+            assert [s.image for s in compared.against] == [b"three"]
+        with api_over(new_log(), tmp_path / "small", image_hosts=f"localhost:{server.server_port}") as api:
+            api.desk.fetching._limit = 10  # pyright: ignore[reportPrivateUsage]
+            refused = api.call("POST", "/v1/persons", body)
+            assert (refused.status_code, refused.json()["code"]) == (400, 40003)
+            assert "larger than the 10 bytes" in refused.json()["message"]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def captures(api: Api, topic: Name = Name.CAPTURES_BULK) -> list[CaptureReceived]:
+    with closing(api.log.read(topic, {})) as reader:
+        return [e for r in reader.poll(100, 0) if isinstance(e := decode(r.value), CaptureReceived)]

@@ -2,12 +2,21 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from services.api.egress import AllowList, Egress, EgressFailed, EgressRefused
 
@@ -48,6 +57,17 @@ HOSTILE = [
     "https://good.example:80/",
     "http://good.example:0/",
     "http://good.example:65536/",
+    "http://good.example:99999/",
+    "http://good.example:4294967376/",
+    "http://good.example:-1/",
+    "http://good.example:+80/",
+    "http://good.example:080/",
+    "http://good.example:8_0/",
+    "http://good.example:\u0663/",
+    "http://good.example:/",
+    "http://good.example:80:80/",
+    "http://[::1/",
+    "http://::1:80/",
     "http://good.example:port/",
     "http://good.example\\@evil.example/",
     "http:\\\\good.example/",
@@ -102,6 +122,19 @@ def test_an_address_that_is_not_on_the_list_is_refused_before_anything_is_resolv
 )
 def test_an_address_on_the_list_is_allowed(url: str) -> None:
     assert AllowList("good.example, other.example:8443").check(url).host in ("good.example", "other.example")
+
+
+PORTS = ["0", "00", "65536", "99999", "4294967376", "+8290", "-1", "1e3", "8_0", "080", "%38%30", " 80", "\u0663"]
+
+
+@pytest.mark.parametrize("port", PORTS)
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "any.example"])
+def test_a_port_is_a_number_from_1_to_65535_also_where_every_port_is_listed(host: str, port: str) -> None:
+    anything = AllowList("127.0.0.1:*, [::1]:*, any.example:*")
+    with pytest.raises(EgressRefused):
+        anything.check(f"http://{host}:{port}/")
+    for good in ("1", "80", "65535"):
+        assert anything.check(f"http://{host}:{good}/x").port == int(good)
 
 
 def test_an_empty_list_allows_nothing() -> None:
@@ -268,7 +301,7 @@ def test_a_name_without_an_address_is_a_failure() -> None:
 
     out = Egress("good.example", "", lookup=nowhere)
     try:
-        with pytest.raises(EgressFailed, match="gaierror"):
+        with pytest.raises(EgressFailed, match="its name is not resolved: no such name"):
             out.deliver("http://good.example/", {}, "application/json", {}, b"")
     finally:
         out.close()
@@ -292,3 +325,156 @@ def test_closing_ends_what_is_under_way() -> None:
         thread.join(timeout=2)
         assert not thread.is_alive()
         assert isinstance(result[0], asyncio.CancelledError | Exception)
+
+
+@pytest.mark.parametrize(
+    "unforeseen",
+    [OverflowError("port must be 0-65535"), ExceptionGroup("several", [OverflowError("1"), OverflowError("2")])],
+)
+def test_an_unforeseen_exception_is_a_failure_like_any_other(unforeseen: Exception) -> None:
+    async def odd(host: str, port: int) -> Sequence[str]:
+        raise unforeseen
+
+    out = Egress("good.example", "good.example", lookup=odd)
+    try:
+        with pytest.raises(EgressFailed, match="a fault of this server"):
+            out.deliver("http://good.example/", {}, "application/json", {}, b"")
+        with pytest.raises(EgressFailed, match="a fault of this server"):
+            out.fetch("http://good.example/a.jpg", 100)
+    finally:
+        out.close()
+
+
+def test_a_name_server_that_hangs_is_asked_once_for_all_who_wait() -> None:
+    asked: list[str] = []
+
+    async def hanging(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        await asyncio.sleep(60)
+        return []
+
+    out = Egress("slow.example,quick.example", "", lookup=hanging, seconds=0.2)
+    try:
+        begun = [out.begin("http://slow.example/", {}, "application/json", {}, b"") for _ in range(20)]
+        for one in begun:
+            with pytest.raises(EgressFailed, match="it hung while its name was resolved"):
+                one.result()
+        assert asked == ["slow.example"]
+    finally:
+        out.close()
+
+
+def test_what_failed_is_told_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with egress(f"localhost:{port}") as out, pytest.raises(EgressFailed, match="refused: nothing listens there"):
+        out.fetch(f"http://localhost:{port}/", 10)
+    for script, said in (
+        (says("SSH-2.0-OpenSSH_9.6\r\n"), "did not answer in HTTP"),
+        (says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), "did not answer in HTTP|broke off"),
+        (hangs, "it hung before it answered"),
+    ):
+        with (
+            receiver(script) as (port, _),
+            egress(f"localhost:{port}", seconds=0.3) as out,
+            pytest.raises(EgressFailed, match=said),
+        ):
+            out.fetch(f"http://localhost:{port}/", 10)
+    with (
+        receiver(says("no TLS here\r\n")) as (port, _),
+        egress(f"localhost:{port}") as out,
+        pytest.raises(EgressFailed, match="TLS failed"),
+    ):
+        out.fetch(f"https://localhost:{port}/", 10)
+
+
+# ---- certificates of an authority of one's own (F15)
+
+
+def signed_by_an_authority_of_ones_own(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Return the authority's certificate, and what a server of `localhost` needs to serve TLS with one by it."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    now = datetime.now(UTC)
+
+    def certificate(name: str, public: ec.EllipticCurvePublicKey, *, is_authority: bool) -> x509.Certificate:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of one's own")]))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+            )
+            .sign(authority_key, hashes.SHA256())
+        )
+
+    root = certificate("Authority of one's own", authority_key.public_key(), is_authority=True)
+    own = certificate("localhost", key.public_key(), is_authority=False)
+    (folder / "ca.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    (folder / "server.pem").write_bytes(
+        own.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    return folder / "ca.pem", context
+
+
+@contextmanager
+def over_tls(context: ssl.SSLContext) -> Generator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            pass  # a client that does not trust us hangs up
+
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_certificate_by_an_authority_of_ones_own_is_trusted_where_the_operator_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = signed_by_an_authority_of_ones_own(tmp_path)
+    # Of other programs' environment, nothing decides whom Eyni trusts.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+
+    async def lookup(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    with over_tls(context) as port:
+        hosts = f"localhost:{port},127.0.0.1:{port}"
+        for name, given, says in (
+            ("localhost", authority, None),
+            ("localhost", None, "certificate is not trusted.*EYNI_EGRESS_CA_FILE"),
+            ("127.0.0.1", authority, "certificate is not trusted.*127.0.0.1"),
+        ):
+            out = Egress(hosts, "", authorities=given, lookup=lookup)
+            try:
+                sent = out.begin(f"https://{name}:{port}/", {}, "application/json", {}, b"{}")
+                if says is None:
+                    sent.result()
+                else:
+                    with pytest.raises(EgressFailed, match=says):
+                        sent.result()
+            finally:
+                out.close()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from services.api.follower import Follower
 from shared.envelope import decode
@@ -609,3 +611,13 @@ def test_the_loop_is_free_while_calls_wait(api: Api) -> None:
     api.pipeline.paused.clear()
     for thread in threads:
         thread.join()
+
+
+def test_what_is_no_transaction_id_is_on_no_log_line(steady: Api) -> None:
+    # Without a token: whoever reaches the port chose it.
+    with capture_logs([merge_contextvars]) as lines:
+        for given in ("a\x1b[2Jb", "x" * 201, ""):
+            steady.client.get("/v1/galleries", params={"transactionId": given})
+        steady.client.get("/v1/galleries", params={"transactionId": "t-8"})
+    said = [line["transaction"] for line in lines if line["event"] == "answered"]
+    assert said == ["", "", "", "t-8"]

@@ -13,7 +13,10 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from services.api.bootstrap import egress as egress_of
+from services.api.bootstrap import verifier as verifier_of
 from services.api.tokens import LEEWAY, SCOPES, BadToken, Verifier, development_jwks, mint
+from shared.settings import Settings
 from tests.unit.api.conftest import Api
 
 NOW = 1_800_000_000
@@ -245,3 +248,118 @@ def test_verifying_a_token_takes_less_than_five_milliseconds(verifier: Verifier)
     for _ in range(50):
         verifier.verify(GOOD)
     assert (time.perf_counter() - started) / 50 < 0.005
+
+
+# ---- tokens and key sets as identity providers issue them (F12)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"x5t": "abc"},
+        {"x5t#S256": "abc"},
+        {"typ": "at+jwt", "cty": "json"},
+        {"nonce": "n"},
+        {"typ": "application/at+jwt"},
+    ],
+)
+def test_header_parameters_that_say_nothing_to_us_are_passed_over(verifier: Verifier, header: dict[str, Any]) -> None:
+    assert verifier.verify(token(header)).client == "station-7"
+
+
+def public(key: Any, **more: Any) -> dict[str, Any]:
+    return {k: v for k, v in {**key.as_dict(private=False), **more}.items() if v != "absent"}
+
+
+def reading(tmp_path: Path, content: Any) -> Verifier:
+    file = tmp_path / "keys.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return Verifier(file, "issuer", "eyni", now=lambda: NOW)
+
+
+UNUSABLE: dict[str, Any] = {
+    "unknown kty": {"kty": "AKP", "kid": "u", "alg": "ML-DSA-44", "pub": "AA"},
+    "no kty": {"kid": "u"},
+    "kty a list": {"kty": ["EC"], "kid": "u"},
+    "RSA": public(RSA, kid="r", use="sig", alg="RS256", x5c=["AA=="]),
+    "RSA-OAEP": public(RSA, kid="e", use="enc", alg="RSA-OAEP"),
+    "EC for encryption": public(STRANGER, kid="e2", use="enc"),
+    "EC for ECDH": public(STRANGER, kid="e3", alg="ECDH-ES"),
+    "EC for signing only": public(STRANGER, kid="e4", key_ops=["sign"]),
+    "P-384": ECKey.generate_key("P-384", {"kid": "p"}).as_dict(private=False),
+    "a point that is none": public(EC, kid="x", y=b64(bytes(32))),
+    "numbers missing": {"kty": "EC", "crv": "P-256", "kid": "n"},
+    "without a kid": public(STRANGER, kid="absent"),
+    "no object": "k1",
+    "null": None,
+    "the same again": PUBLIC,
+}
+
+
+@pytest.mark.parametrize("unusable", UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_a_key_that_cannot_be_used_is_left_out_with_a_line(tmp_path: Path, unusable: Any) -> None:
+    found = reading(tmp_path, {"keys": [PUBLIC, unusable, public(ED)], "extra": 1})
+    assert len(found.keys.left_out) == 1
+    assert found.verify(GOOD).client == "station-7"
+    assert found.verify(token(key=ED, alg="Ed25519")).client == "station-7"
+
+
+def test_a_key_whose_kid_others_have_too_is_tried_among_them(tmp_path: Path) -> None:
+    found = reading(tmp_path, {"keys": [public(STRANGER), public(OKPKey.generate_key("Ed25519"), kid="k1"), PUBLIC]})
+    assert found.verify(GOOD).client == "station-7"
+    with pytest.raises(BadToken):
+        found.verify(token(key=ECKey.generate_key("P-256", {"kid": "k1"})))
+
+
+@pytest.mark.parametrize("form", [[PUBLIC], PUBLIC])
+def test_a_list_of_keys_and_a_single_one_are_taken_too(tmp_path: Path, form: Any) -> None:
+    assert reading(tmp_path, form).verify(GOOD).client == "station-7"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (EC.as_pem(private=False).decode(), "is in PEM, which says no key id; give a JWK set"),
+        ("not json", "is no JSON; give a JWK set"),
+        ("[" * 100_000, "is no JSON"),
+        ('"keys"', "no key set"),
+        ("{}", "no key set"),
+        ('{"keys": {"k1": 1}}', "no key set"),
+        ('{"keys": []}', "no key that a token could be checked with.*it is empty"),
+        (
+            {"keys": [UNUSABLE["RSA"], UNUSABLE["RSA-OAEP"]]},
+            r"key 1 \(kid 'r'\): type RSA is not taken.*ES256 or EdDSA",
+        ),
+        ({"keys": [EC.as_dict(private=True)]}, "holds its private part"),
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("\x00" * 2**20 + "xx", "more than 1048576 bytes"),
+    ],
+)
+def test_a_file_that_is_no_key_set_is_refused_with_what_to_do(
+    api_settings: Settings, tmp_path: Path, content: Any, says: str
+) -> None:
+    (tmp_path / "given").write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(ValueError, match=says) as caught:
+        verifier_of(api_settings.model_copy(update={"token_keys": tmp_path / "given"}))
+    assert str(caught.value).startswith(f"EYNI_TOKEN_KEYS: {tmp_path / 'given'}")
+
+
+def test_a_file_that_is_not_there_a_folder_or_no_text_is_named(api_settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for path, says in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none", "there is no such file"),
+        (tmp_path / "binary", "no text in UTF-8"),
+        (Path("/dev/zero"), "no file but a device"),
+        (tmp_path / "binary" / "below", "cannot be read: Not a directory|there is no such file"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            verifier_of(api_settings.model_copy(update={"token_keys": path}))
+    with pytest.raises(ValueError, match=r"EYNI_EGRESS_CA_FILE: .*there is no such file"):
+        egress_of(api_settings.model_copy(update={"egress_ca_file": tmp_path / "none"}))
+
+
+@pytest.fixture
+def api_settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path)

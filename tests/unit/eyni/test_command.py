@@ -1,5 +1,6 @@
 """The `eyni` command from outside: help, exit codes, and one line for what goes wrong."""
 
+import base64
 import json
 import os
 import socket
@@ -254,3 +255,34 @@ def test_an_interrupt_ends_with_130_also_where_python_would_kill_itself(tmp_path
     root = Path(__file__).parents[3]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
     assert subprocess.run([sys.executable, "-m", "hurt", "hurt"], env=env, check=False).returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (["abis.verify abis.identify"], "abis.verify abis.identify"),
+        (["abis.verify", "abis.identify"], "abis.verify abis.identify"),
+        ([" abis.verify  abis.identify ", "abis.verify"], "abis.verify abis.identify"),
+    ],
+)
+def test_scopes_are_given_as_oauth_writes_them_or_one_by_one(
+    given: list[str], made: str, tmp_path: Path, eyni: CliRunner
+) -> None:
+    options = [part for scope in given for part in ("--scope", scope)]
+    result = eyni.invoke(app, ["token", *options, "--data", str(tmp_path)])
+    body = result.output.strip().split(".")[1]
+    assert json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))["scope"] == made
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("abis.verify,abis.identify", "by blanks, not by commas"),
+        ("", "names no scope"),
+        ("abis.verify abis.everything", "no scope: abis.everything; there are abis.encounter.read"),
+    ],
+)
+def test_scopes_that_are_none_are_told(given: str, says: str, tmp_path: Path, eyni: CliRunner) -> None:
+    result = eyni.invoke(app, ["token", "--scope", given, "--data", str(tmp_path)])
+    told = " ".join(result.output.replace("│", " ").split())
+    assert (result.exit_code, says in told) == (2, True), told

@@ -221,3 +221,62 @@ def test_a_second_supervisor_on_one_folder_is_refused(tmp_path: Path) -> None:
         pass
     with only_one(tmp_path):
         pass
+
+
+SUPERVISES = """
+import sys, typer
+from pathlib import Path
+from services.eyni import up
+from services.eyni.__main__ import app
+folder = Path(sys.argv[1])
+up.own_command = lambda name: [sys.executable, "-S", "-c", f"open({str(folder / name)!r}, 'a').write('x')"]
+up.await_ready = lambda *_: None
+sys.argv[1:] = ["up", "--data", str(folder / "data"), "--port", "0"]
+app()
+"""
+
+
+def supervising(folder: Path, stderr: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", SUPERVISES, str(folder)], stderr=stderr, start_new_session=True)
+
+
+def begun(folder: Path) -> int:
+    return min(len((folder / name).read_text()) if (folder / name).exists() else 0 for name in up.SERVICES)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_it_goes_on_supervising_when_its_terminal_is_gone_or_unread(gone: bool, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    if gone:
+        os.close(reading)
+    else:
+        os.set_blocking(writing, False)
+        while True:
+            try:
+                os.write(writing, b"x" * 4096)
+            except BlockingIOError:
+                break
+        os.set_blocking(writing, True)
+    process = supervising(tmp_path, writing)
+    os.close(writing)
+    try:
+        eventually(lambda: begun(tmp_path) >= 3, 60)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        if not gone:
+            os.close(reading)
+
+
+def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
+    process = supervising(tmp_path, subprocess.DEVNULL)
+    try:
+        eventually(lambda: begun(tmp_path) >= 1, 60)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()

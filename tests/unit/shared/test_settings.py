@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared.given import names_in_file
 from shared.settings import Settings
 
 SASL: dict[str, Any] = {
@@ -73,3 +74,48 @@ def test_nobody_is_verified_by_default_at_a_threshold_that_no_caller_may_ask_for
     with pytest.raises(ValidationError, match="5 dB, below EYNI_LOWEST_THRESHOLD, 30 dB"):
         Settings(verification_target=5)
     assert Settings(verification_target=5, lowest_threshold=0).verification_target == 5
+
+
+@pytest.mark.parametrize("name", ["callback_hosts", "image_hosts"])
+@pytest.mark.parametrize("entry", ["a.example:99999", "a.example:0", "a.example:+80", "http://a.example", "::1", "a b"])
+def test_a_host_that_is_none_or_has_no_such_port_is_refused(name: str, entry: str) -> None:
+    with pytest.raises(ValidationError, match=r"is no host|ports are 1 to 65535"):
+        Settings.model_validate({name: f"good.example, {entry}"})
+
+
+def test_hosts_are_names_and_addresses_with_or_without_a_port() -> None:
+    good = "a.example, b.example:8443,127.0.0.1:*,[::1]:80,localhost,, under_score.example"
+    assert Settings(callback_hosts=good).callback_hosts == good
+
+
+TLS: dict[str, Any] = {"kafka_security_protocol": "SSL"}
+
+
+def test_a_file_for_tls_is_refused_by_its_name_with_what_to_do(tmp_path: Path) -> None:
+    for name, content in (
+        ("empty", ""), ("other", "x"), ("pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    ):  # fmt: skip
+        (tmp_path / name).write_text(content)
+    for file, says in (
+        ("none", "there is no such file"),
+        ("", "is a folder"),
+        ("empty", "is empty"),
+        ("other", "is not in PEM"),
+        ("pem", "holds no certificate that can be read"),
+    ):
+        with pytest.raises(ValidationError, match=says) as caught:
+            Settings(**TLS, kafka_ca_file=tmp_path / file)
+        assert str(tmp_path / file) in str(caught.value)
+    with pytest.raises(ValidationError, match="no certificate with its key"):
+        Settings(**TLS, kafka_cert_file=tmp_path / "pem")
+
+
+def test_the_file_of_settings_must_be_one(tmp_path: Path) -> None:
+    (tmp_path / "settings").write_text("# ours\nEYNI_API_PORT=8081\nexport EYNI_LOG_LEVL = debug\n\n")
+    assert names_in_file(str(tmp_path / "settings")) == ["EYNI_API_PORT", "EYNI_LOG_LEVL"]
+    assert names_in_file(None) == []
+    (tmp_path / "prose").write_text("these are no settings")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for file, says in (("none", "no such file"), ("", "folder"), ("prose", "no setting"), ("binary", "no text")):
+        with pytest.raises(ValueError, match=says):
+            names_in_file(str(tmp_path / file))

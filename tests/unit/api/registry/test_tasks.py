@@ -1,6 +1,7 @@
 """The outbox, on both databases: each answer is delivered at least once, and by one process at a time."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -166,3 +167,13 @@ def test_tasks_are_kept_for_their_days_and_by_a_rebuild(registry: Registry, task
 
     assert tasks.get("old") is None
     assert tasks.get("new") is not None
+
+
+def test_a_receiver_that_is_full_gets_no_more_and_the_others_get_theirs(tasks: Tasks) -> None:
+    callbacks = ["http://a:1/x", "http://a:1?x", "http://a:1", "http://a:10/", "http://b/%_x"]
+    for n, callback in enumerate(callbacks):
+        tasks.add(replace(_task(f"t{n}"), callback=callback))
+        _finish(tasks, f"t{n}")
+    claimed = tasks.claim_due(START, 30, 9, full=["http://a:1"], place=lambda callback: "//b/" not in callback)
+    assert [task.callback for task in claimed] == ["http://a:10/"]
+    assert [task.callback for task in tasks.claim_due(START, 30, 9)] == [*callbacks[:3], callbacks[4]]
