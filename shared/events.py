@@ -1,8 +1,7 @@
 """The facts that services append to the log. `shared.envelope` says how they look as bytes.
 
 Each fact belongs to one *request*: a call that was accepted, and that gets exactly one `Decided` (I1). A request has
-at most one fact of each type, so request id and type together identify a fact, and a copy of it (redelivered after
-a crash) is recognised and ignored.
+at most one fact of each type, so request id and type identify a fact; a copy (redelivered after a crash) is ignored.
 """
 
 from dataclasses import dataclass, field
@@ -377,7 +376,8 @@ class ServiceReported:
     expected: tuple[Performance, ...] = ()
     """match: what the model can be expected to deliver at the present thresholds."""
     calibration: Loaded | None = None
-    """None: it is of a version that doesn't say."""
+    confined: str = ""
+    """None and "": it is of a version that doesn't say. `confined`: what holds enroll's decoders, in words."""
 
 
 Event = CaptureReceived | GalleryEvent | ProbeEvent | Decided | DeadLettered | ServiceReported

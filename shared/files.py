@@ -131,7 +131,7 @@ def narrow(data: Path) -> list[str]:
     else:
         count += _narrowed(data)
     if count:
-        said.append(f"{data}: other users could read it, or {count} of what is in it; now its owner can only")
+        said.append(f"{data}: {count} files and folders could be read by other users; now only by their owner")
     return said
 
 

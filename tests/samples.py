@@ -87,6 +87,10 @@ SAMPLES: dict[str, Event] = {
     **{f"decided-{kind}": Decided(_REQUEST, outcome, 41, 1000) for kind, outcome in _OUTCOMES.items()},
     "dead-lettered": DeadLettered("gallery", 0, 17, "not a JSON object", b"k", b"\x00\xff"),
     "service-reported": ServiceReported("match", "match@host:1", _AT, True, "", 41, 1000, {"decided": 7.0}),
+    # What the decoders' confinement brought.
+    "service-reported-confined": ServiceReported(
+        "enroll", "enroll@host:2", _AT, True, confined="uid 65533, Landlock 7, seccomp"
+    ),
     # What calibrated scores brought: fields that older bytes lack.
     "capture-identify-level": CaptureReceived(_REQUEST, Identify("visa", 5, target=20.0), (Sample(b"1"),)),
     "decided-enrolled-extrapolated": Decided(_REQUEST, Enrolled("P-1", "E-1", (_BEYOND,), 1), 41, 1000),

@@ -96,8 +96,8 @@ def run(settings: Settings, stop: threading.Event) -> None:
                 closing(pool(settings, model, express=settings.express_workers)) as extractor,
                 closing(worker(log, settings, extractor, comparator, express=settings.express_workers)) as loop,
             ):
-                state.loop = loop
-                log_line.info("ready", workers=extractor.size, model=model.id)
+                state.pool, state.loop = extractor, loop
+                log_line.info("ready", workers=extractor.size, model=model.id, confined=extractor.confined)
                 loop.run(stop)
         finally:
             beat.close()
@@ -122,6 +122,7 @@ class _State:
 
     def __init__(self, log: Log, calibration: Loaded, clock: Callable[[], float] = time.monotonic) -> None:
         self.loop: Worker | None = None
+        self.pool: Pool | None = None
         self._log = log
         self._calibration = calibration
         self._clock = clock
@@ -151,4 +152,5 @@ class _State:
             detail="" if loop else "loading models",
             figures=figures,
             calibration=self._calibration,
+            confined=self.pool.confined if self.pool else "",
         )

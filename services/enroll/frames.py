@@ -31,6 +31,8 @@ class Ready:
     __pydantic_config__ = STRICT
     model: str
     dimension: int
+    confined: str = field(default="", compare=False)
+    """By what, besides its limits, in words for the operator."""
 
 
 @dataclass(frozen=True, slots=True)

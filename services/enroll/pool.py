@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Final, NoReturn, Protocol, TypeVar, cast
@@ -14,9 +15,10 @@ from typing import BinaryIO, Final, NoReturn, Protocol, TypeVar, cast
 from pydantic import ValidationError
 
 from services.enroll import frames
+from services.enroll.consistency import is_consistent
 from services.enroll.quality import BREAKS_DECODERS, TOO_COSTLY, Extracted, refused
 from shared import metrics
-from shared.biometrics import Defect, RetakeReason
+from shared.biometrics import Defect
 from shared.logs import logger
 from shared.model import ModelRefused
 from shared.text import printable
@@ -24,6 +26,11 @@ from shared.text import printable
 ATTEMPTS: Final = 2
 """A worker that ends for no reason of its sample's (an operator, the kernel out of memory) must not cost a person their
 enrolment; a sample that ends two is the reason itself."""
+
+LIFETIME: Final = 100.0
+"""How many times as long as it took to start a worker works, before another takes its place: one that a picture has
+taken over, without a trace, must not see the next people's for ever. So renewal costs a hundredth of the machine,
+whatever the model: a worker of dlib starts in 2 s, and sees some 1,000 samples."""
 
 _TOLD: Final = 1000
 """Most characters taken of what a worker says in its own words: a path, and some lines."""
@@ -75,6 +82,11 @@ class Sandbox:
         }
         self._orders = orders
         self.is_warm = False
+        self.confined = ""
+        """By what, in the worker's words; once it is warm."""
+        self.starting = 0.0
+        self.working = 0.0
+        """Seconds that it took to start, and that it has spent on samples since."""
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-W", "ignore", "-m", "services.enroll.sandbox"],
             stdin=subprocess.PIPE,
@@ -92,6 +104,7 @@ class Sandbox:
     def warm_up(self) -> None:
         """Have the model loaded and rehearsed. Raises CannotStart, or ModelRefused; then the worker is gone."""
         wanted = self._orders.model
+        since = time.monotonic()
         try:
             greeting = self._ask(self._orders.load_time_limit, frames.ORDERS.dump_json(self._orders))
             ready = frames.GREETING.validate_json(greeting)
@@ -99,14 +112,17 @@ class Sandbox:
             self.close()
             hint = " (EYNI_LOAD_TIME_LIMIT)" if isinstance(error, _Lost) and error.certain else ""
             raise CannotStart(f"an extraction worker did not start: {error}{hint}") from None
-        if ready != wanted:
-            self.close()
-            if isinstance(ready, frames.Ready):
-                raise CannotStart(f"an extraction worker came up with model {_told(ready.model)}, not {wanted.model}")
-            if ready.refused:
-                raise ModelRefused(_told(ready.what))
-            raise CannotStart(f"an extraction worker did not start: {_told(ready.what)}")
-        self.is_warm = True
+        if isinstance(ready, frames.Ready) and ready == wanted:
+            self.confined = _told(ready.confined)
+            self.starting = time.monotonic() - since
+            self.is_warm = True
+            return
+        self.close()
+        if isinstance(ready, frames.Ready):
+            raise CannotStart(f"an extraction worker came up with model {_told(ready.model)}, not {wanted.model}")
+        if ready.refused:
+            raise ModelRefused(_told(ready.what))
+        raise CannotStart(f"an extraction worker did not start: {_told(ready.what)}")
 
     def extract(self, image: bytes) -> Extracted:
         """Have the template of a picture. Raises _Lost; then the worker is gone."""
@@ -123,7 +139,9 @@ class Sandbox:
         return portrait
 
     def _answer(self, wanted: bytes, image: bytes) -> Extracted | frames.Portrait:
+        since = time.monotonic()
         answer = self._ask(self._orders.time_limit, wanted, image)
+        self.working += time.monotonic() - since
         try:
             found = frames.ANSWER.validate_json(answer)
         except ValidationError:
@@ -134,9 +152,7 @@ class Sandbox:
 
     def _plausible(self, extracted: Extracted) -> bool:
         quality, template = extracted.quality, extracted.template
-        if len(quality.measures) > 32 or len(quality.defects) > len(RetakeReason) or not 0 <= quality.score <= 100:
-            return False
-        if any(len(name) > 32 for name in quality.measures) or any(len(d.advice) > 400 for d in quality.defects):
+        if not is_consistent(quality, self._orders.limits) or any(len(d.advice) > 400 for d in quality.defects):
             return False
         if template is None:
             return bool(quality.defects) and quality.score == 0
@@ -198,11 +214,15 @@ def _told(words: str) -> str:
 class Pool:
     """A fixed number of workers, each with one sample at a time."""
 
-    def __init__(self, size: int, orders: frames.Orders) -> None:
+    def __init__(self, size: int, orders: frames.Orders, lifetime: float = LIFETIME) -> None:
         """Start the workers, side by side, and wait until all are warm. Raises CannotStart, or ModelRefused."""
         self._orders = orders
+        self._lifetime = lifetime
         self._closed = False
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="sandbox")
+        self._renewals = ThreadPoolExecutor(1, thread_name_prefix="sandbox-renewal")
+        self._renewing = threading.Lock()
+        self._successor: Future[Sandbox] | None = None
         self._idle: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
         self._all: set[Sandbox] = set()
         self._size = size
@@ -221,6 +241,11 @@ class Pool:
     def pids(self) -> set[int]:
         """Those of the workers that are warm."""
         return {sandbox.pid for sandbox in self._all if sandbox.is_warm}
+
+    @property
+    def confined(self) -> str:
+        """By what the workers are confined besides limits, in words; each way that is met."""
+        return "; ".join(sorted({sandbox.confined for sandbox in list(self._all) if sandbox.is_warm}))
 
     def submit(self, image: bytes) -> Future[Extracted]:
         return self._threads.submit(self._answered, Sandbox.extract, image, refused)
@@ -241,7 +266,7 @@ class Pool:
     def _answered(
         self, ask: Callable[[Sandbox, bytes], _Answer], image: bytes, otherwise: Callable[[Defect], _Answer]
     ) -> _Answer:
-        sandbox = self._idle.get()
+        sandbox = self._renewed(self._idle.get())
         try:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
@@ -259,12 +284,36 @@ class Pool:
         finally:
             self._idle.put(sandbox)
 
+    def _renewed(self, sandbox: Sandbox) -> Sandbox:
+        """Return this worker, or its successor where its time is over; that is warmed up beside it, one at a time."""
+        if sandbox.working <= self._lifetime * sandbox.starting:
+            return sandbox
+        with self._renewing:
+            if self._successor is None:
+                with contextlib.suppress(RuntimeError):  # closed meanwhile
+                    self._successor = self._renewals.submit(self._start)
+                return sandbox
+            if not self._successor.done():
+                return sandbox
+            started, self._successor = self._successor, None
+        try:
+            successor = started.result()
+        except (CannotStart, ModelRefused, OSError) as error:  # to be tried again when it has worked as long again
+            logger("enroll").warning("no extraction worker could be started to renew one", reason=str(error))
+            sandbox.working = 0.0
+            return sandbox
+        self._all.discard(sandbox)
+        sandbox.close()
+        return successor
+
     def close(self) -> None:
         """End all workers; what they were at is repeated by whoever gets the captures next."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._renewals.shutdown(wait=False, cancel_futures=True)
         for sandbox in list(self._all):
             sandbox.close()
         self._threads.shutdown(wait=True)
+        self._renewals.shutdown(wait=True)
         for sandbox in list(self._all):
             sandbox.close()

@@ -5,19 +5,20 @@ its parent is: it reads its parent's pipe, and a pipe whose writer has died ends
 """
 
 import contextlib
-import ctypes
 import os
 import re
 import resource
 import signal
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from services.enroll import decoding, frames
+from services.enroll import confinement, decoding, frames
 from services.enroll.quality import TOO_COSTLY, Extracted, refused
 from shared.model import ModelRefused, load_model
+from shared.process import harden
 
 if TYPE_CHECKING:
     from services.enroll.extractor import Extractor
@@ -28,12 +29,11 @@ REQUEST_BYTES: Final = 64 * 2**20
 _OF_MEMORY: Final = re.compile("memory|alloc", re.IGNORECASE)
 """In what Python, onnxruntime and OpenCV say where they get no more of it; then the limit is told with it."""
 
-_PR_SET_DUMPABLE: Final = 4
-_PR_SET_NO_NEW_PRIVS: Final = 38
-
 
 def main() -> None:
     """Serve one parent until it ends."""
+    harden()
+    confinement.begin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get between the frames
@@ -45,9 +45,9 @@ def main() -> None:
         extractor = loaded(orders)
         # Twice: what the first has left to be loaded later, the second, locked down, fails over: now, at no capture.
         warm_up(extractor, orders)
-        lock_down(orders.memory_limit)
+        held = lock_down(orders.memory_limit, answers.fileno())
         memory = f"EYNI_MEMORY_LIMIT allows {orders.memory_limit} bytes more"
-        greeting: frames.Ready | frames.Failed = warm_up(extractor, orders)
+        greeting: frames.Ready | frames.Failed = replace(warm_up(extractor, orders), confined=held)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
     except Exception as error:
         # No picture has been seen yet: the operator gets the message as it is.
@@ -69,7 +69,6 @@ def watch_loading(orders: frames.Orders) -> None:
     """
     # OpenCV prints how a hostile file calls its operators: that could steer a terminal.
     _silence()
-    _limit(resource.RLIMIT_CORE, 0)
     # The parent has a watch of its own; but what loops would outlive a parent that is killed.
     signal.setitimer(signal.ITIMER_PROF, orders.load_time_limit)
     _limit_memory(orders.load_memory_limit, for_good=False)
@@ -98,20 +97,23 @@ def warm_up(extractor: "Extractor", orders: frames.Orders) -> frames.Ready:
     return frames.Ready(template.model, template.vector.size)
 
 
-def lock_down(memory: int) -> None:
-    """Give up what decoding does not need: new files and sockets, new processes, writing, core dumps, privileges."""
+def lock_down(memory: int, answers: int) -> str:
+    """Give up what decoding does not need: files, sockets, processes, core dumps, rights, most of the kernel.
+
+    Returns what confines this process from here on, besides its limits, for `eyni status`. `answers`: the descriptor
+    that it goes on to write to.
+    """
     _limit_memory(memory, for_good=True)
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     _silence()
     os.environ.clear()
-    _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
-    # Last: from here on no descriptor can be had, for a file or for a socket; those that are open stay.
+    held = confinement.give_up_rights()
+    harden()  # again: another user makes a process dumpable
+    # From here on no descriptor can be had, for a file or for a socket; those that are open stay.
     _limit(resource.RLIMIT_NOFILE, 0)
+    held += confinement.give_up_calls(answers)
+    return ", ".join(held)
 
 
 def _silence() -> None:

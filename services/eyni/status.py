@@ -259,6 +259,7 @@ def for_scripts(now: Look) -> dict[str, object]:
                 "as_of": s.as_of,
                 "gallery_count": s.gallery_count,
                 "figures": s.figures,
+                "confined": s.confined,
                 "model": s.calibration and s.calibration.model,
                 "calibration": s.calibration and s.calibration.digest,
             }
@@ -316,6 +317,7 @@ def drawn(now: Look) -> Lines:
             threshold = f"{each.threshold:.1f} dB{' (extrapolated)' if each.extrapolated else ''}"
             errors.row(where, f"{each.size:,}", f"{each.target:.1f} dB", threshold, f"{100 * each.misses:.1f} %")
         parts.append(errors)
+    parts.extend(f"decoder: {held}" for held in dict.fromkeys(s.confined for s in now.alive if s.confined))
     parts.extend((Styled("i", "cyan"), f" {line}") for line in notices(now))
     parts.extend((Styled("!", "yellow"), f" {line}") for line in advice(now))
     return Lines(parts)

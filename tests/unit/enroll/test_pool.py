@@ -252,7 +252,7 @@ def _runs(pid: int) -> bool:
 def test_a_locked_down_worker_can_open_no_file_and_no_socket_and_sees_no_environment() -> None:
     code = (
         "import os, socket; from services.enroll.sandbox import lock_down\n"
-        "lock_down(2**30)\n"
+        "lock_down(2**30, 1)\n"
         "def can(act):\n"
         "    try: act()\n"
         "    except OSError: return 0\n"

@@ -85,6 +85,18 @@ def test_bytes_that_are_no_report_are_passed_over(log: MemoryLog) -> None:
     assert [r.service for r in reports(log)] == ["api"]
 
 
+def test_what_confines_the_decoders_is_one_line_for_all_that_have_the_same(log: MemoryLog) -> None:
+    at, held = datetime.now(UTC), "uid 65533, Landlock 7, seccomp"
+    reported = [(host, held) for host in ("a", "b")] + [("c", "limits only, Darwin has neither")]
+    log.append([entry(ServiceReported("enroll", f"enroll@{h}:1", at, True, confined=c)) for h, c in reported])
+    now = look(log, "")
+    assert [line for line in told_to_people(now).splitlines() if line.startswith("decoder")] == [
+        f"decoder: {held}",
+        "decoder: limits only, Darwin has neither",
+    ]
+    assert [one["confined"] for one in told_to_scripts(now)["services"]] == [c for _, c in reported]
+
+
 def test_lag_is_what_a_group_has_not_committed(log: MemoryLog) -> None:
     log.append([Entry(Name.GALLERY, b"", b"") for _ in range(5)])
     log.mark(Group.FOLD, Name.GALLERY, {0: 2})
