@@ -5,6 +5,7 @@ every character of it must be seen, and a URL must not change it. `shared.events
 laxer: what an older version accepted stays readable.
 """
 
+import re
 import unicodedata
 from typing import Final
 
@@ -29,6 +30,9 @@ _LOST: Final = frozenset("\ufffc\ufffd")
 """What programs write in place of something that they could not read: two ids would be one."""
 
 
+_ESCAPE: Final = re.compile("%[0-9A-Fa-f]{2}", re.ASCII)
+
+
 def objection_to_id(text: str) -> str | None:
     """Say what is wrong with an id and what to do, in words that follow its name; None where nothing is.
 
@@ -41,6 +45,11 @@ def objection_to_id(text: str) -> str | None:
     for place, character in enumerate(text, start=1):
         if (kind := _wrong(character)) is not None:
             return f"has {kind}, U+{ord(character):04X}, as character {place}; leave it out"
+    if (escape := _ESCAPE.search(text)) is not None:
+        return (
+            f"has a percent sign before two hexadecimal digits, as character {escape.start() + 1}, which a proxy may "
+            "decode to another id; leave the percent sign out"
+        )
     if unicodedata.category(text[0])[0] == "M":
         return "begins with a mark that belongs on a letter before it; leave it out"
     if text.strip() != text:
