@@ -111,10 +111,10 @@ def _too_close(pixels: Picture, detector: Detector) -> Defect | None:
 
 
 def _too_far(pixels: Picture, detector: Detector) -> Defect | None:
-    found = detector.find(pixels, Effort.FINEST)
-    if not found:
+    found, least = detector.find(pixels, Effort.FINEST), detector.smallest
+    share = found[0].width / max(pixels.shape[:2]) if found else 1.0
+    if share >= least:  # large enough to have been found before: no face
         return None
-    share, least = found[0].width / max(pixels.shape[:2]), detector.smallest
     return Defect(
         RetakeReason.TOO_FAR,
         f"The face is {share:.1%} as wide as the picture is long, {least:.0%} is needed. Too far away: come closer.",

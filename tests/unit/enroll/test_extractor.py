@@ -94,7 +94,7 @@ def test_the_whole_way_from_bytes_gives_a_template_by_every_model(by: Extractor)
     result = extracted(HOPPER, by)
     assert result.template is not None
     assert result.quality.score > 50
-    assert len(result.quality.measures) == 10
+    assert len(result.quality.measures) == 13
 
 
 def test_the_default_model_is_face_recognition_to_the_last_bit() -> None:
