@@ -6,7 +6,6 @@ parse and 40 ms to validate. Before anything was counted, 3.9 million empty obje
 """
 
 import json
-import re
 from collections import Counter
 from typing import Any, Final, cast
 
@@ -24,7 +23,8 @@ DEPTH: Final = 64
 _TEXT: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 """What pictures are written with: nothing of it is structure."""
 
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_ESCAPES: Final = (b"\\\\", b'\\"')
+"""Within a text, what a quote can hide behind: once these are taken out, in this order, each quote begins or ends one."""
 
 
 def parse(body: bytes) -> Any:
@@ -54,9 +54,15 @@ def _opened(text: bytes) -> int:
 
 
 def _values(body: bytes, rest: bytes) -> int:
-    """Count values, leaving out what is inside of texts; with so many texts that this would take long, count those."""
-    texts = rest.count(b'"') // 2
-    return texts if texts > 3 * VALUES else _opened(_STRING.sub(b"", body))
+    """Count values, leaving out what is inside of texts; with so many quotes that this would take long, count those.
+
+    In one pass over the bytes, whatever they are: a search for texts that do not end began again at each quote.
+    """
+    if (texts := rest.count(b'"') // 2) > 3 * VALUES:
+        return texts
+    for escape in _ESCAPES:
+        body = body.replace(escape, b"")
+    return _opened(b"".join(body.split(b'"')[::2]))
 
 
 def _fields(value: object) -> int:

@@ -59,6 +59,34 @@ def test_commas_and_brackets_inside_of_texts_are_no_values() -> None:
     assert parse(json.dumps({"a": text, "b": [text]}).encode()) == {"a": text, "b": [text]}
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        b'"' + b'\\"' * 10_000,
+        b'"a' + b'\\"' * 250_000,
+        b'"' + b"\\\\" * 5_000_000,
+        b'"' + b"\\\\\\" * 3_000_000 + b'"',
+        b'"\\"",' * 140_000,
+    ],
+    ids=["no end, few quotes", "no end", "no end, backslashes", "backslashes", "many texts"],
+)
+def test_counting_takes_no_longer_for_texts_that_do_not_end(texts: bytes) -> None:
+    """Each quote began a search to the end of the body: 1 MB of `\\"` would have held the interpreter for hours."""
+    started = time.thread_time()
+    assert refused(b"[" + b"," * (VALUES + 1) + texts).code == Code.TOO_LARGE
+    assert time.thread_time() - started < 0.3
+
+
+def test_a_quote_ends_a_text_after_an_even_number_of_backslashes_only() -> None:
+    for backslashes in range(6):
+        text = b'"' + b"," * (VALUES + 1) + b"\\" * backslashes
+        if backslashes % 2:
+            assert parse(b"[" + text + b'"' + b"," * VALUES + b'"]') is not None
+        else:
+            assert parse(b"[" + text + b'"]') is not None
+            assert refused(b"[" + text + b'"' + b"," * (VALUES + 1) + b"]").code == Code.TOO_LARGE
+
+
 def test_a_body_of_pictures_is_taken_at_little_more_than_what_parsing_takes() -> None:
     picture = base64.b64encode(os.urandom(440_000)).decode()
     body = json.dumps(encounter() | {"biometricData": [{"image": picture}] * 20}).encode()
