@@ -24,7 +24,7 @@ _TEXT: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+
 """What pictures are written with: nothing of it is structure."""
 
 _ESCAPES: Final = (b"\\\\", b'\\"')
-"""Within a text, what a quote can hide behind: once these are taken out, in this order, each quote begins or ends one."""
+"""What a quote can hide behind: once these are taken out, in this order, each quote begins or ends a text."""
 
 
 def parse(body: bytes) -> Any:

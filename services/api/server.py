@@ -112,6 +112,7 @@ def listening(settings: Settings, front: Front, failed: Callable[[BaseException]
     config = uvicorn.Config(
         front,
         lifespan="off",
+        ws="none",  # whatever else is installed here
         log_config=None,
         # Below an error it tells of each bad request, in lines that are not ours.
         log_level="error",

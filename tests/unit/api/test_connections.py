@@ -219,6 +219,61 @@ def test_connections_stay_below_the_descriptors_of_the_process() -> None:
     assert most_connections(100) == 132
 
 
+# ---- what takes long to read
+
+
+POST = b"POST /v1/verify/ALL/p?transactionId=t HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
+
+
+def with_token(api: Api) -> bytes:
+    return f"Authorization: Bearer {api.token()}\r\n\r\n".encode()
+
+
+def test_a_body_in_very_many_small_chunks_is_refused(serving: tuple[Api, Any]) -> None:
+    api, serve = serving
+    with serve() as port, connect(port, CHUNKED + with_token(api)) as connection:
+        started = time.process_time()
+        with suppress(ConnectionError):
+            connection.sendall(b"1\r\n \r\n" * 100_000)
+        found = read(connection)
+        assert time.process_time() - started < 2.0  # 100,000 of them took 5 s, in which nobody else was answered
+        assert ask(port) == 200
+    assert found.startswith(b"HTTP/1.1 400 ") or not found  # a reset may overtake the answer
+
+
+def test_who_sends_very_many_small_chunks_hears_why(serving: tuple[Api, Any]) -> None:
+    api, serve = serving
+    with serve() as port, connect(port, CHUNKED + with_token(api)) as connection:
+        connection.sendall(b"1\r\n \r\n" * (connections.CHUNKS + 10))
+        found = read(connection)
+    assert found.count(b"HTTP/1.1 ") == 1
+    assert b"send larger chunks" in found
+
+
+@pytest.mark.parametrize(("size", "times"), [(1, 900), (300, 5_000), (4096, 2_500)])
+def test_a_body_in_chunks_that_hold_something_is_read(serving: tuple[Api, Any], size: int, times: int) -> None:
+    api, serve = serving
+    with serve() as port, connect(port, CHUNKED + with_token(api)) as connection:
+        connection.sendall((b"%x\r\n" % size + b" " * size + b"\r\n") * times + b"2\r\n{}\r\n0\r\n\r\n")
+        assert b"biometricData: is missing" in answer(connection)
+
+
+def test_what_follows_an_answer_and_is_no_http_gets_no_second_answer(serving: tuple[Api, Any]) -> None:
+    with serving[1]() as port, connect(port, CHUNKED + b"\r\n") as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 401 ")
+        connection.sendall(b"no length\r\n")
+        assert read(connection) == b""
+
+
+def test_headers_are_bounded_also_where_they_come_in_one_packet(serving: tuple[Api, Any]) -> None:
+    for many in (b"X:\r\n" * 12_000, b"X: " + b"y" * 30_000 + b"\r\n"):
+        with serving[1]() as port, connect(port, GET + many + b"\r\n") as connection:
+            assert not read(connection).startswith(b"HTTP/1.1 200 ")
+    with serving[1]() as port, connect(port, GET + b"X: " + b"y" * 15_000 + b"\r\n\r\n") as connection:
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
 # ---- what could be read in two ways
 
 
