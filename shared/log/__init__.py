@@ -80,6 +80,8 @@ class Reader(Protocol):
     def poll(self, limit: int, timeout: float) -> Sequence[Record]:
         """Return up to `limit` next records, each partition's in order; empty if `timeout` seconds pass without one.
 
+        With a time-out, an idle log may take 0.05 s longer, as long as nothing is appended to any topic.
+
         Raises LogGap where retention has passed the position, LogUnavailable where the log does not answer.
         """
         ...

@@ -62,6 +62,7 @@ class Database:
         self._closed = False
         self._guard = threading.Lock()
         self._writing = threading.Lock()
+        self._writes = 0
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
 
     def read(self, work: Callable[[sqlite3.Connection], T], timeout: float | None = PATIENCE) -> T:
@@ -96,11 +97,13 @@ class Database:
         try:
             return self.read(work, None if until is None else until - time.monotonic())
         finally:
+            self._writes += 1
             self._writing.release()
 
-    def version(self) -> int:
-        """Return a number that changes when another connection has committed."""
-        return self.read(_data_version)
+    def version(self) -> tuple[int, int, int]:
+        """Return what changes when anybody has committed, in this process or another."""
+        # SQLite's own number is of one connection, and leaves out what that connection commits itself.
+        return self.read(lambda connection: (id(connection), _data_version(connection), self._writes))
 
     def close(self) -> None:
         with self._guard:
