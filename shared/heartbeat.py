@@ -1,6 +1,7 @@
 """Once a second, a service says on the log that it lives; the api's readiness and `eyni status` listen."""
 
 import os
+import secrets
 import socket
 import threading
 import time
@@ -26,9 +27,23 @@ SAMPLES_PER_SECOND: Final = "samples_per_second"
 """A figure of enroll's reports: what its workers can do. The api accepts by it."""
 
 
-def instance_of(service: str, pid: int | None = None) -> str:
-    """Name this process, or another of this machine, among all."""
-    return f"{service}@{socket.gethostname()}:{pid or os.getpid()}"
+_RUN: Final = secrets.token_hex(3)
+"""Of this process: containers of one name on several machines are all process 1."""
+
+
+def process_of(service: str, pid: int) -> str:
+    """Name a process among those of this machine: all of its name but what it drew by chance at its start."""
+    return f"{service}@{socket.gethostname()}:{pid}"
+
+
+def instance_of(service: str) -> str:
+    """Name this process among all, of every machine and time: `service@host:pid.run`."""
+    return f"{process_of(service, os.getpid())}.{_RUN}"
+
+
+def is_of(instance: str, process: str) -> bool:
+    """Tell whether an instance is the process of that name (`process_of`)."""
+    return instance.rpartition(".")[0] == process
 
 
 def loaded(calibration: Calibration) -> Loaded:

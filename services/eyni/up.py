@@ -18,7 +18,7 @@ from services.eyni.common import Code, Failed, Say, stop_on_signals
 from services.eyni.run import GRACE, SUPERVISOR, end_with_supervisor, own_command, own_environment
 from shared import files
 from shared.background import Background, Restart
-from shared.heartbeat import instance_of
+from shared.heartbeat import is_of, process_of
 from shared.ports import listen
 from shared.process import warning_of_root
 from shared.settings import Settings
@@ -68,10 +68,10 @@ class Supervisor:
                 if name in self.children:
                     self._stop(self.children[name])
 
-    def instance(self, name: str) -> str:
-        """Return the name under which a child reports itself; empty while it does not run."""
+    def process(self, name: str) -> str:
+        """Return the name of a child's process (`process_of`); empty while it does not run."""
         process = self.children[name].process
-        return instance_of(name, process.pid) if process else ""
+        return process_of(name, process.pid) if process else ""
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
@@ -168,7 +168,7 @@ def up(settings: Settings, say: Say) -> None:
         url = base_url(settings.api_host, port)
         supervisor = Supervisor(commands, environment, say)
         with Watcher(url, settings) as watcher:
-            arguments = (watcher, stop, lambda: ready(url), lambda: supervisor.instance("api"))
+            arguments = (watcher, stop, lambda: ready(url), lambda: supervisor.process("api"))
             Background("ready", partial(await_ready, *arguments), Restart(stop)).start()
             supervisor.run(stop)
         say("Stopped.")
@@ -182,11 +182,11 @@ def base_url(host: str, port: int) -> str:
 
 
 def await_ready(
-    watcher: "Watcher", stop: threading.Event, then: Callable[[], None], instance: Callable[[], str]
+    watcher: "Watcher", stop: threading.Event, then: Callable[[], None], process: Callable[[], str]
 ) -> None:
     """Ask until the api process of this name says that it is ready, then call `then` once: another is not ours."""
     while not stop.is_set():
-        if (found := watcher.ready_instance()) and found == instance():
+        if (ours := process()) and is_of(watcher.ready_instance(), ours):
             then()
             return
         stop.wait(0.2)

@@ -2,16 +2,21 @@
 # (the stubs that pyright brings along describe kafka-python 2)
 """Clients of a Kafka cluster: their settings, how they prove who they are, and the port's words for what they raise."""
 
+import logging
+import math
 import socket
 import ssl
 import struct
-from collections.abc import Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 
 from shared.log import LogGap, LogMisfit, LogUnavailable
+from shared.logs import logger
+from shared.text import printable
 
 ANSWER_S: Final = 5.0
 """Seconds that a broker may take to answer a question about topics and offsets before it counts as not available.
@@ -47,6 +52,52 @@ _CONSUMER: Final = {
 
 _WHICH_VERSIONS: Final = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 """An ApiVersions request: length, API 18, version 0, correlation id 0, no client id. Every broker answers it first."""
+
+
+SAY_AGAIN_S: Final = 30.0
+"""Seconds between two lines about what kafka-python complains of. It repeats itself with each try to connect, several
+times a second in each client, and what matters of it comes to us as an exception."""
+
+LINE: Final = 200
+"""Characters of a complaint that are shown: its first line, of some hundred."""
+
+
+class Condensed(logging.Handler):
+    """Makes one line of ours of all that kafka-python logs in a while, without its tracebacks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(logging.WARNING)
+        self._clock = clock
+        self._said = -math.inf
+        self._unsaid = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = self._clock()
+        if now < self._said + SAY_AGAIN_S:
+            self._unsaid += 1
+            return
+        unsaid, self._said, self._unsaid = self._unsaid, now, 0
+        try:
+            first = (record.getMessage().splitlines() or [""])[0]
+        except (TypeError, ValueError):  # a message and arguments that do not fit: theirs, and no reason to end
+            first = str(record.msg)
+        cause = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
+        logger("log").warning(
+            "the Kafka client is in trouble",
+            said=printable(first, LINE),
+            by=record.name,
+            **({"cause": cause} if cause else {}),
+            **({"more_since_the_last_line": unsaid} if unsaid else {}),
+        )
+
+
+def condense(client: logging.Logger, handler: logging.Handler) -> None:
+    """Have a library's loggers write through `handler` alone."""
+    client.handlers[:] = [handler]
+    client.propagate = False
+
+
+condense(logging.getLogger("kafka"), Condensed())
 
 
 class Cluster:

@@ -4,10 +4,11 @@
 import gc
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +25,7 @@ from shared.log.kafka_readers import KafkaMember
 from shared.settings import Settings
 from shared.topics import TOPICS, Entry, Name
 from tests.brokers import Broker, why_none
-from tests.contract.backends import CAPTURES, GALLERY, entries, numbers, read_all, take, until
+from tests.contract.backends import CAPTURES, GALLERY, ROOT, entries, numbers, read_all, take, until
 
 pytestmark = [
     pytest.mark.kafka,
@@ -215,6 +216,53 @@ def test_a_killed_broker_that_comes_back_has_lost_nothing(log: KafkaLog, own_bro
     assert [record.offset for record in found] == offsets
     assert sorted(set(numbers(take(member, 600)))) == list(range(600)), "the member has found back by itself"
     member.close()
+
+
+COMPLAINS = """
+import sys, threading
+from contextlib import suppress
+from shared.log import LogError
+from shared.log.address import open_log
+from shared.logs import configure
+from shared.topics import Entry, Name
+
+configure()
+log = open_log(sys.argv[1])
+log.append([Entry(Name.GALLERY, b"k", b"v")])
+reader, member = log.read(Name.GALLERY, {}), log.join("g", Name.GALLERY)
+while not (reader.poll(1, 1) or member.poll(1, 1)):
+    pass
+print("ready", flush=True)
+ended = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+while not ended.is_set():
+    for call in (lambda: log.append([Entry(Name.GALLERY, b"k", b"v")], 0.2), lambda: reader.poll(1, 0.2),
+                 lambda: member.poll(1, 0.2), lambda: member.commit({0: 1})):
+        with suppress(LogError):
+            call()
+"""
+
+
+def test_a_broker_that_stops_is_told_in_a_line_and_no_traceback(log: KafkaLog, own_broker: Broker) -> None:
+    address = f"kafka://{own_broker.bootstrap}?prefix={log.name_of(Name.GALLERY).removesuffix('gallery')}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMPLAINS, address],
+        cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        own_broker.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        assert process.poll() is None, "it ended with the broker"
+    finally:
+        own_broker.start()
+        _, told = process.communicate(timeout=60)
+    lines = [line for line in told.splitlines() if line.strip()]
+    assert "Traceback" not in told
+    assert [line for line in lines if "the Kafka client is in trouble" not in line] == []
+    assert len(lines) == 1
 
 
 def test_while_the_broker_is_away_callers_are_told_so_in_time(log: KafkaLog, own_broker: Broker) -> None:

@@ -80,6 +80,33 @@ def test_two_processes_of_one_service_on_two_machines_are_both_shown(log: Memory
     assert len(reports(log)) == 2
 
 
+def beside(instance: str, began: float, last: float) -> Entry:
+    """Make the last report, so many seconds ago, of an enroll that began so many seconds ago."""
+    now = datetime.now(UTC)
+    loaded = Loaded("model", "0" * 12, now - timedelta(seconds=began))
+    return entry(ServiceReported("enroll", instance, now - timedelta(seconds=last), True, calibration=loaded))
+
+
+def test_two_processes_of_one_service_on_one_machine_are_both_shown(log: MemoryLog) -> None:
+    log.append([beside("enroll@here:1.a", 90, 1), beside("enroll@here:2.b", 60, 0)])
+    assert len(reports(log)) == 2
+
+
+def test_of_two_on_one_machine_the_one_that_died_is_still_shown(log: MemoryLog) -> None:
+    log.append([beside("enroll@here:2.b", 60, 8), beside("enroll@here:1.a", 90, 0)])
+    assert {r.instance for r in reports(log)} == {"enroll@here:1.a", "enroll@here:2.b"}
+
+
+def test_one_that_just_began_hides_nobody_who_still_reports(log: MemoryLog) -> None:
+    log.append([beside("enroll@here:1.a", 90, 0.9), beside("enroll@here:2.b", 0.5, 0)])
+    assert len(reports(log)) == 2
+
+
+def test_a_process_that_was_started_again_takes_the_place_of_the_one_that_died(log: MemoryLog) -> None:
+    log.append([beside("enroll@here:2.b", 90, 8), beside("enroll@here:1.a", 90, 0), beside("enroll@here:3.c", 7, 0)])
+    assert {r.instance for r in reports(log)} == {"enroll@here:1.a", "enroll@here:3.c"}
+
+
 def test_bytes_that_are_no_report_are_passed_over(log: MemoryLog) -> None:
     log.append([Entry(Name.HEARTBEATS, b"", b"?"), report("api", 1)])
     assert [r.service for r in reports(log)] == ["api"]

@@ -17,7 +17,7 @@ from services.eyni import up
 from services.eyni.client import Watcher
 from services.eyni.common import Failed
 from services.eyni.up import Supervisor, only_one
-from shared.heartbeat import instance_of
+from shared.heartbeat import process_of
 from shared.settings import Settings
 
 STAYS = """
@@ -193,21 +193,27 @@ def test_another_server_on_the_port_is_not_taken_for_the_api(started: list[Runni
     running = Running(api="import time; time.sleep(60)")
     started.append(running)
     eventually(lambda: running.pid("api") > 0)
-    mine = instance_of("api", running.pid("api"))
+    mine = process_of("api", running.pid("api"))
     fake, stop, said = FakeReady(), threading.Event(), list[str]()
     watcher = Watcher(fake.url, Settings())
     thread = threading.Thread(
         target=up.await_ready,
-        args=(watcher, stop, lambda: said.append("ready"), lambda: running.supervisor.instance("api")),
+        args=(watcher, stop, lambda: said.append("ready"), lambda: running.supervisor.process("api")),
     )
     try:
         thread.start()
-        for body in (b"ok", b"[]", b"{}", answer(instance_of("api", 1), True), answer(mine, False)):
+        for body in (
+            b"ok",
+            b"[]",
+            b"{}",
+            answer(process_of("api", 1) + ".0a1b2c", True),
+            answer(f"{mine}.0a1b2c", False),
+        ):
             fake.body = body
             for _ in range(2):
                 assert fake.asked.acquire(timeout=10)
             assert said == []
-        fake.body = answer(mine, True)
+        fake.body = answer(f"{mine}.0a1b2c", True)
         eventually(lambda: said == ["ready"])
     finally:
         stop.set()

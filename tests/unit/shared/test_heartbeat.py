@@ -1,8 +1,11 @@
 """When a process last said that it lives."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,8 @@ from shared.heartbeat import Heartbeat
 from shared.log import LogUnavailable, Position
 from shared.log.memory import MemoryLog
 from shared.topics import TOPICS, Entry
+
+ROOT = Path(__file__).parents[3]
 
 
 class Moody(MemoryLog):
@@ -70,3 +75,18 @@ def test_it_has_reported_as_long_as_the_log_takes_reports(beat: Heartbeat, log: 
     for _ in range(2):
         assert log.tried.acquire(timeout=5)
     assert not beat.reported_within(5)
+
+
+def test_two_first_processes_of_machines_with_one_name_are_told_apart() -> None:
+    """As in containers: one host name, process 1 in each."""
+    program = (
+        "import os, socket\nos.getpid = lambda: 1\nsocket.gethostname = lambda: 'c'\n"
+        "from shared.heartbeat import instance_of, is_of, process_of\n"
+        "assert instance_of('enroll') == instance_of('enroll')\n"
+        "assert is_of(instance_of('enroll'), process_of('enroll', 1))\n"
+        "assert not is_of(instance_of('enroll'), process_of('enroll', 11)) and not is_of('', process_of('enroll', 1))\n"
+        "print(instance_of('enroll'))"
+    )
+    one, other = (subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) for _ in range(2))
+    assert one != other
+    assert one.startswith("enroll@c:1.")
