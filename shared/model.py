@@ -11,13 +11,14 @@ data folder (`eyni models add`); one of the same name there stands in for one of
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from shared.believed import Origin, origin_of
 from shared.biometrics import MAX_DIMENSION, STRICT
 from shared.calibration import Calibration, CalibrationRefused, load
 
@@ -182,6 +183,8 @@ class Model:
 
     folder: Path
     manifest: Manifest
+    data: Path | None = None
+    """The data folder that it is in; None: it comes with Eyni, or is in no place of ours yet."""
 
     @property
     def name(self) -> str:
@@ -197,7 +200,29 @@ class Model:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """What its scores mean. Raises ModelRefused where there is none, or one of another model."""
+        """What its scores mean.
+
+        Raises ModelRefused where there is none, one of another model, or one that does not count (`shared.believed`).
+        """
+        found = self.read_calibration()
+        if self.origin is None:
+            raise ModelRefused(
+                f"{self.folder / CALIBRATION}: was not measured here, or was changed since (or a version before seals "
+                f"made it), so it does not count. Run `eyni calibrate FACES --model {self.name}` with labelled faces; "
+                f"or, if you know that it is right, `eyni models add {self.name} --trust-calibration`"
+            )
+        return found
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """Why its calibration counts; None: it does not. Raises ModelRefused where it cannot be read."""
+        try:
+            return origin_of(self.read_calibration(), self.data)
+        except OSError as error:
+            raise ModelRefused(f"{error.filename}: {error.strerror}") from None
+
+    def read_calibration(self) -> Calibration:
+        """Return what its calibration says, whether that counts or not. Raises ModelRefused as `calibration`."""
         path = self.folder / CALIBRATION
         try:
             found = load(path, model=self.id, dimension=self.manifest.dimension)
@@ -269,9 +294,9 @@ def names(data: Path) -> list[str]:
 
 def find(name: str, data: Path) -> Model:
     """Return the model of that name; one in the data folder before one that comes with Eyni. Raises ModelRefused."""
-    for place in (user_models(data), BUILT_IN):
+    for place, within in ((user_models(data), data), (BUILT_IN, None)):
         if (place / name / MANIFEST).is_file():
-            model = load_model(place / name)
+            model = replace(load_model(place / name), data=within)
             if model.name != name:
                 raise ModelRefused(f"{place / name / MANIFEST}: it says name = {model.name!r}; its folder is {name!r}")
             return model

@@ -19,6 +19,7 @@ from services.eyni.console import Console, out
 from services.eyni.extraction import Extraction
 from services.eyni.placing import put, require_place, workshop
 from shared import files
+from shared.believed import seal
 from shared.biometrics import Vector
 from shared.calibrating import CannotCalibrate, fit, require_enough
 from shared.calibration import Calibration, Comparator
@@ -146,6 +147,7 @@ def _kept(calibration: Calibration, model: Model, data: Path, output: Path | Non
     if output is not None:
         files.write(output, content)
         return output
+    seal(calibration, data, "here")  # before it is in place, or a service that starts now would refuse it
     target = user_models(data) / model.name
     if (target / MANIFEST).is_file():
         files.write(target / CALIBRATION, content)

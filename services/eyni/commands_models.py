@@ -39,6 +39,13 @@ def add(
         bool, typer.Option("--replace", help="Put it in the place of another model of that name.")
     ] = False,
     data: Data = None,
+    trust_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--trust-calibration",
+            help="Let the calibration that comes with it count, on your word: who made it decides who matches whom.",
+        ),
+    ] = False,
 ) -> None:
     """Bring a model into the data folder, once everything about it has been checked.
 
@@ -46,7 +53,7 @@ def add(
     """
     from services.eyni.models_add import add
 
-    add(what, load(data), sha256, replace)
+    add(what, load(data), sha256, replace, trust_calibration)
 
 
 @models.command()

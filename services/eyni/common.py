@@ -59,6 +59,7 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
     from services.eyni.console import complain
     from shared import files
     from shared.given import names_in_file
+    from shared.log_address import parse
     from shared.settings import NoDataFolder, Settings
 
     try:
@@ -80,6 +81,10 @@ def load(data: Path | None = None, log: str | None = None, port: int | None = No
             value = f" (it is {str(problem['input'])[:40]!r})" if problem["type"] in _OF_NUMBERS else ""
             lines.append(f"{where}{': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}{value}")
         raise typer.BadParameter("; ".join(lines), param_hint="settings") from None
+    try:
+        parse(settings.log_address)  # here, so that every command ends before anything of it is shown or waited for
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--log") from None
     for line in files.narrow(settings.data):
         complain(line)
     return settings

@@ -1,6 +1,6 @@
 """`eyni models list | verify | use`: which models are here, whether each is in order, and which one serves."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,15 +9,24 @@ from pydantic import JsonValue
 from services.eyni.common import Code, Failed, opened
 from services.eyni.console import Console, Table, out
 from shared import files
+from shared.believed import Origin
 from shared.calibration import Calibration, Comparator
 from shared.gallery_log import WrongModel, require_model
-from shared.log.address import folder_of
+from shared.log_address import folder_of
 from shared.model import BUILT_IN, IN_USE, Model, ModelRefused, find, name_in_use, names, user_models
 from shared.settings import Settings
 from shared.text import printable
 
 LEVELS: Final = (30, 40, 50)
 """dB at which a table says how many are missed: one stranger in 1,000, 10,000, 100,000."""
+
+
+ORIGINS: Final[Mapping[Origin, str]] = {
+    "Eyni": "comes with Eyni",
+    "here": "measured here",
+    "outside": "from outside, accepted on an operator's word, not measured here",
+}
+"""Why a calibration counts, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ def _described(row: Row) -> list[str]:
             f"  {manifest.dimension} numbers, recipe {manifest.recipe}, comparison {comparison}",
             f"  licence: {printable(manifest.licence)}",
         ]
+        if row.calibration is not None and row.model.origin is not None:
+            lines.append(f"  calibration: {ORIGINS[row.model.origin]}")
     return [*lines, *([f"  can't serve: {row.problem}"] if row.problem else [])]
 
 
@@ -128,6 +139,7 @@ def _for_scripts(row: Row) -> dict[str, JsonValue]:
         None
         if row.calibration is None or misses is None
         else {
+            "origin": row.model.origin if row.model else None,
             "measuredTo": row.calibration.measured_to,
             "misses": {str(db): share for db, share in misses.items()},
             "provenance": dict(row.calibration.provenance),

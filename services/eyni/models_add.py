@@ -13,9 +13,10 @@ import typer
 
 from services.eyni.common import Failed
 from services.eyni.console import Console
-from services.eyni.models import rehearse
+from services.eyni.models import ORIGINS, rehearse
 from services.eyni.placing import put, workshop
 from shared import files
+from shared.believed import objection, seal
 from shared.model import (
     BUILT_IN,
     CALIBRATION,
@@ -42,10 +43,16 @@ _IN_A_ZIP: Final = re.compile(
 _ENTRIES: Final = 5
 """Files of a .zip: manifest, calibration, a detector and two networks. With LIMIT it bounds what one can unpack to."""
 _BLOCK: Final = 1 << 20
+_LEFT_OUT: Final = (
+    "Its calibration is left out, for it was not measured here: with --trust-calibration it counts, on your word"
+)
 
 
-def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Model:
-    """Add a model and say what comes next. Raises ModelRefused, Failed, NotAvailable, OSError."""
+def add(what: str, settings: Settings, sha256: str | None, replace: bool, trust: bool = False) -> Model:
+    """Add a model and say what comes next; `trust`: a calibration from outside counts, too.
+
+    Raises ModelRefused, Failed, NotAvailable, OSError.
+    """
     is_address = re.match(r"https?://", what) is not None
     if is_address and sha256 is None:
         raise typer.BadParameter(
@@ -69,18 +76,32 @@ def add(what: str, settings: Settings, sha256: str | None, replace: bool) -> Mod
                 _fetch(what, place / "model.zip", settings, sha256, console)
                 _unpack(place / "model.zip", unpacked)
             _collect(source, staged, settings, console)
-            model = load_model(staged)
+            model = Model(staged, load_model(staged).manifest, settings.data)
+            left_out = _judge_calibration(model, trust)
             _check_place(model, settings, replace)
             rehearse(model, settings, console)
-            if model.is_calibrated:
-                _ = model.calibration
+            if trust and model.is_calibrated and model.origin is None:
+                seal(model.read_calibration(), settings.data, "outside")
         except ModelRefused as reason:
             # Not by the name of a folder that is gone when it is read.
             told = str(reason).replace(f"{staged}/", "").replace(f"{unpacked}/", "")
             raise ModelRefused(f"{what}: {told.removeprefix(f'{what}/')}") from None
-        added = load_model(put(staged, model.name, settings.data, place))
-    _report(added, console)
+        put(staged, model.name, settings.data, place)
+    added = find(model.name, settings.data)
+    _report(added, left_out, console)
     return added
+
+
+def _judge_calibration(model: Model, trust: bool) -> bool:
+    """Leave a calibration out that does not count here, and say whether that was done. Raises ModelRefused."""
+    if not model.is_calibrated:
+        return False
+    if wrong := objection(model.read_calibration()):
+        raise ModelRefused(f"{model.folder / CALIBRATION}: {wrong}")
+    if trust or model.origin is not None:
+        return False
+    (model.folder / CALIBRATION).unlink()
+    return True
 
 
 def _source(what: str, data: Path) -> Path:
@@ -216,7 +237,7 @@ def _check_place(new: Model, settings: Settings, replace: bool) -> None:
         )
 
 
-def _report(model: Model, console: Console) -> None:
+def _report(model: Model, left_out: bool, console: Console) -> None:
     following = (
         f"`eyni models use {model.name}` makes it serve; `eyni evaluate FACES --model {model.name}` measures it"
         if model.is_calibrated
@@ -225,6 +246,8 @@ def _report(model: Model, console: Console) -> None:
     lines = [
         f"{model.name} is here: {printable(model.manifest.title)} ({model.id}), in {model.folder}",
         f"Licence: {printable(model.manifest.licence)}",
+        *([_LEFT_OUT] if left_out else []),
+        *([f"Calibration: {ORIGINS['outside']}"] if model.is_calibrated and model.origin == "outside" else []),
         f"Next: {following}",
     ]
     for line in lines:

@@ -21,7 +21,7 @@ from shared.events import ServiceReported
 from shared.heartbeat import PERIOD
 from shared.lag import lag
 from shared.log import Log
-from shared.log.address import folder_of
+from shared.log_address import folder_of
 from shared.performance import REMEDY, Performance
 from shared.settings import Settings
 from shared.topics import Group, Name

@@ -71,7 +71,7 @@ def run(
     found = Outcome()
     system = System(folder / "data", log)
     if model:
-        system.run("models", "add", str(model))
+        system.run("models", "add", str(model), "--trust-calibration")
         system.run("models", "use", model.name)
     with system:
         begin = time.monotonic()

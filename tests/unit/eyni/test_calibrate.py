@@ -99,7 +99,7 @@ def test_a_model_that_comes_with_eyni_gets_a_folder_with_its_manifest_alone(eyni
     assert {path.name for path in folder.iterdir()} == {MANIFEST, CALIBRATION}
     assert find("dlib", eyni.data).calibration.provenance["data"] == "t.npz"
     assert find("dlib", eyni.data).calibration.cohort is not None
-    assert {path.name for path in eyni.data.iterdir()} == {"models", "models.lock"}
+    assert {path.name for path in eyni.data.iterdir()} == {"keys", "models", "models.lock"}
 
 
 def test_the_result_may_be_written_elsewhere(eyni: Eyni, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from services.enroll.quality import Extracted
 from services.eyni.heard import Listener
 from services.eyni.status import look, notices
 from services.match import bootstrap as match
+from shared.believed import seal
 from shared.calibration import Calibration
 from shared.log.file import FileLog
 from shared.model import CALIBRATION, DEFAULT, MANIFEST, in_use, user_models
@@ -93,6 +94,7 @@ def calibrate_anew(data: Path) -> Calibration:
     folder.mkdir(parents=True)
     (folder / MANIFEST).write_bytes((model.folder / MANIFEST).read_bytes())
     made = model.calibration.model_copy(update={"provenance": {"data": "our own faces"}})
+    seal(made, data, "here")
     (folder / CALIBRATION).write_text(made.dump())
     return made
 

@@ -12,6 +12,7 @@ from services.evaluate.measuring import NothingToCompare
 from services.evaluate.report import Report
 from services.eyni.common import Code, Failed
 from services.eyni.evaluate import evaluate
+from shared.believed import seal
 from shared.model import CALIBRATION, MANIFEST, ModelRefused, load_model, user_models
 from shared.settings import Settings
 from tests.unit.evaluate.making import DIMENSION, calibration, crowd
@@ -51,7 +52,9 @@ def toy(settings: Settings, name: str = "toy", normalised: bool = False, calibra
     text = TOY.replace("NAME", name).replace("NORMALISED", "true" if normalised else "false")
     (folder / MANIFEST).write_text(text)
     if calibrated:
-        (folder / CALIBRATION).write_text(calibration(normalised, model=load_model(folder).id).dump())
+        made = calibration(normalised, model=load_model(folder).id)
+        seal(made, settings.data, "here")
+        (folder / CALIBRATION).write_text(made.dump())
     return name
 
 

@@ -44,7 +44,7 @@ def test_a_folder_is_copied_with_what_belongs_to_a_model_and_nothing_else(eyni: 
     source = folders.calibrated(folders.model(tmp_path / "anything"))
     (source.folder / "notes.txt").touch()
     (source.folder / "secret").mkdir()
-    result = eyni("add", source.folder)
+    result = eyni("add", "--trust-calibration", source.folder)
     assert result.exit_code == 0, result.output
     assert eyni.added == {"toy": {MANIFEST, "net.onnx", CALIBRATION}}
     assert find("toy", eyni.data).id == source.id
@@ -160,13 +160,13 @@ def test_the_same_model_with_another_comparison_loses_its_calibration_only_when_
     eyni: Eyni, tmp_path: Path
 ) -> None:
     source = folders.calibrated(folders.model(tmp_path / "toy")).folder
-    eyni("add", source)
+    eyni("add", "--trust-calibration", source)
     (source / CALIBRATION).unlink()
     manifest = source / MANIFEST
     manifest.write_text(manifest.read_text().replace("normalised = false", "normalised = true"))
-    refused = eyni("add", source)
+    refused = eyni("add", "--trust-calibration", source)
     assert (refused.exit_code, "--replace" in refused.output, "eyni calibrate" in refused.output) == (1, True, True)
-    assert eyni("add", source, "--replace").exit_code == 0
+    assert eyni("add", "--trust-calibration", source, "--replace").exit_code == 0
     assert find("toy", eyni.data).manifest.comparison.normalised
     assert eyni.added == {"toy": {MANIFEST, "net.onnx"}}
 
@@ -189,14 +189,14 @@ def test_a_name_that_comes_with_eyni_is_taken_too(eyni: Eyni, tmp_path: Path) ->
 def test_another_calibration_of_the_same_model_comes_in_only_when_told_to_replace(eyni: Eyni, tmp_path: Path) -> None:
     first = folders.calibrated(folders.model(tmp_path / "1")).folder
     second = folders.calibrated(folders.model(tmp_path / "2"), seed=2).folder
-    eyni("add", first)
-    assert "another calibration" in eyni("add", second).output
-    assert eyni("add", second, "--replace").exit_code == 0
+    eyni("add", "--trust-calibration", first)
+    assert "another calibration" in eyni("add", "--trust-calibration", second).output
+    assert eyni("add", "--trust-calibration", second, "--replace").exit_code == 0
     assert (eyni.data / "models/toy" / CALIBRATION).read_bytes() == (second / CALIBRATION).read_bytes()
 
 
 def test_the_model_in_use_is_not_replaced_by_another(eyni: Eyni, tmp_path: Path) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     assert eyni("use", "toy").exit_code == 0
     result = eyni("add", folders.model(tmp_path / "2", recipe="mirrored").folder, "--replace")
     assert (result.exit_code, "in use" in result.output) == (1, True)
@@ -246,7 +246,7 @@ def test_two_commands_do_not_put_models_in_place_at_once(eyni: Eyni, tmp_path: P
 
 
 def test_verify_says_what_was_checked_and_fails_for_what_is_not_in_order(eyni: Eyni, tmp_path: Path) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     eyni("add", folders.model(tmp_path / "2", "plain").folder)
     assert eyni("verify").exit_code == 0
     (eyni.data / "models" / "plain" / "net.onnx").write_bytes(b"swapped")
@@ -275,7 +275,7 @@ def test_verify_of_what_is_not_here_fails_if_it_was_named(eyni: Eyni, name: str)
 
 
 def test_the_model_that_is_chosen_is_in_use(eyni: Eyni, tmp_path: Path) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     result = eyni("use", "toy")
     assert (result.exit_code, "start them again" in result.output) == (0, True)
     shown = json.loads(eyni("list", "--json").stdout)
@@ -298,7 +298,7 @@ def gallery_of(eyni: Eyni, model_id: str) -> None:
 
 
 def test_a_gallery_of_another_model_keeps_its_model(eyni: Eyni, tmp_path: Path) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     gallery_of(eyni, "other-0123")
     refused = eyni("use", "toy")
     assert (refused.exit_code, "other-0123" in refused.output) == (1, True)
@@ -307,7 +307,7 @@ def test_a_gallery_of_another_model_keeps_its_model(eyni: Eyni, tmp_path: Path) 
 
 def test_a_gallery_of_this_model_takes_it(eyni: Eyni, tmp_path: Path) -> None:
     model = folders.calibrated(folders.model(tmp_path / "1"))
-    eyni("add", model.folder)
+    eyni("add", "--trust-calibration", model.folder)
     gallery_of(eyni, model.id)
     assert eyni("use", "toy").exit_code == 0
 
@@ -315,7 +315,7 @@ def test_a_gallery_of_this_model_takes_it(eyni: Eyni, tmp_path: Path) -> None:
 def test_it_is_said_where_the_environment_chooses_another(
     eyni: Eyni, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     monkeypatch.setenv("EYNI_MODEL", "dlib")
     assert "EYNI_MODEL says dlib" in eyni("use", "toy").output
 
@@ -324,7 +324,7 @@ def test_it_is_said_where_the_environment_chooses_another(
 
 
 def test_the_list_says_what_each_model_is_and_how_much_it_misses(eyni: Eyni, tmp_path: Path) -> None:
-    eyni("add", folders.calibrated(folders.model(tmp_path / "1")).folder)
+    eyni("add", "--trust-calibration", folders.calibrated(folders.model(tmp_path / "1")).folder)
     rows = {row["name"]: row for row in json.loads(eyni("list", "--json").stdout)}
     assert rows["toy"]["dimension"] == 8
     assert set(rows["toy"]["calibration"]["misses"]) == {"30", "40", "50"}

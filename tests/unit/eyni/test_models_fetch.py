@@ -74,7 +74,7 @@ def test_a_zip_is_fetched_and_added(eyni: Eyni, tmp_path: Path, server: Server) 
     source = folders.calibrated(folders.model(tmp_path / "toy"))
     archive, digest = folders.zipped(source.folder, tmp_path / "toy.zip")
     server.files = {"/moved.zip": "/toy.zip", "/toy.zip": archive.read_bytes()}
-    result = eyni("add", f"{server.url}/moved.zip", "--sha256", digest.upper())
+    result = eyni("add", "--trust-calibration", f"{server.url}/moved.zip", "--sha256", digest.upper())
     assert result.exit_code == 0, result.output
     assert eyni.added == {"toy": {MANIFEST, "net.onnx", CALIBRATION}}
     assert eyni.leftovers == []

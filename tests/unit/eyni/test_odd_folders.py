@@ -59,7 +59,7 @@ def test_everything_is_kept_in_the_folder_that_was_named(
 
 @pytest.mark.parametrize("name", ["q?a=b", "q?", "a#b"])
 def test_an_address_that_its_own_folder_cuts_short_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"EYNI_LOG: .*write . as %3F"):
+    with pytest.raises(ValueError, match=r"EYNI_LOG \(--log\): .*write . as %3F"):
         open_log(f"file://{tmp_path}/{name}")
     if "?" in name:
         with pytest.raises(RegistryMisfit, match=r"write . as %3F"):
