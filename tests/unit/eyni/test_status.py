@@ -116,7 +116,7 @@ def test_what_confines_the_decoders_is_one_line_for_all_that_have_the_same(log: 
     at, held = datetime.now(UTC), "uid 65533, Landlock 7, seccomp"
     reported = [(host, held) for host in ("a", "b")] + [("c", "limits only, Darwin has neither")]
     log.append([entry(ServiceReported("enroll", f"enroll@{h}:1", at, True, confined=c)) for h, c in reported])
-    now = look(log, "")
+    now = looked(log)
     assert [line for line in told_to_people(now).splitlines() if line.startswith("decoder")] == [
         f"decoder: {held}",
         "decoder: limits only, Darwin has neither",
