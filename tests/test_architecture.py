@@ -372,3 +372,12 @@ def test_no_package_registry_is_named() -> None:
     # Where packages come from is each client's own setting; hashes say what they must be.
     host = re.compile(rb"(index-url|registry) *=? *\"?https?:|https?://[^ \"]*(/simple|/packages/[0-9a-f]{2}/)")
     assert [name_of(path) for path in tracked() if host.search(path.read_bytes())] == []
+
+
+def test_no_picture_template_or_model_is_among_the_files() -> None:
+    # A face in a repository is everywhere for ever. Tests make their pictures, or read what they were given.
+    kinds = (
+        *(b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51"),
+        *(b"PK\x03\x04", b"\x93NUMPY", b"SQLite format 3\0"),
+    )
+    assert [name_of(path) for path in tracked() if path.read_bytes()[:16].startswith(kinds)] == []
