@@ -176,7 +176,8 @@ def station(
     """Stream a folder of pictures as an enrolment station would.
 
     The person's id is the picture's path below the folder. Break it off at any time: started again, it goes on where it
-    was, and a picture that was taken again is sent again. Ends with what was enrolled, refused and why, and suspected.
+    was, and a picture that was taken again is sent again. To another api, gallery or encounter all are sent. Ends with
+    what was enrolled, refused and why, and suspected.
 
     Pictures are told by what they hold, not by their names. Hidden files, links and what a system makes (@eaDir,
     ._x.jpg) are passed over, with a word.
@@ -186,13 +187,16 @@ def station(
     """
     from services.eyni.journal import default_path
     from services.eyni.station import Plan, parse_part, stream
+    from services.eyni.up import base_url
 
     settings = load(data, None, port)
     number = parse_part(part)
     galleries = tuple(id_of(name, "--gallery") for name in gallery or ["station"])
-    limit = largest_picture(settings)
-    plan = Plan(folder, number, parallel, galleries, id_of(encounter, "--encounter"), encounter_type, limit)
-    with _client(settings, url, token, "station") as client:
+    plan = Plan(
+        folder, number, parallel, galleries, id_of(encounter, "--encounter"), encounter_type,
+        largest_picture(settings), url or base_url(settings.api_host, settings.api_port),
+    )  # fmt: skip
+    with _client(settings, plan.url, token, "station") as client:
         code = stream(plan, client, journal or default_path(settings.data, folder, number), json)
     raise typer.Exit(code)
 

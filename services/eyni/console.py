@@ -72,7 +72,9 @@ class Table:
             caption_justify="left",
         )
         for n, name in enumerate(columns):
-            self._table.add_column(_text(name), justify="right" if name in right else "left", no_wrap=whole and not n)
+            # Of a long id the end tells people apart: folded, not cut off as is usual.
+            side: Literal["right", "left"] = "right" if name in right else "left"
+            self._table.add_column(_text(name), justify=side, no_wrap=whole and not n, overflow="fold")
 
     def row(self, *cells: Line) -> None:
         self._table.add_row(*map(_text, cells))

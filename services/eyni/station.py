@@ -21,7 +21,7 @@ from services.eyni.client import Answer, Client
 from services.eyni.common import Code, Failed, NotAvailable, stop_on_signals
 from services.eyni.console import Console, Table, out
 from services.eyni.folder import Found, look_into, shown, stem_of
-from services.eyni.journal import Journal, Result
+from services.eyni.journal import Journal, Outcome, Result
 from services.eyni.meter import meter
 from shared.ids import objection_to_id
 from shared.reading import Unreadable, read
@@ -58,11 +58,14 @@ class Plan:
     kind: str
     limit: int
     """Most bytes of a picture: what fits into the largest body that the api takes."""
+    url: str
+    """Of the api: what one has answered, another knows nothing of."""
 
     @property
     def how(self) -> str:
-        """A digest of what is sent beside a picture."""
-        return hashlib.sha256(json.dumps([self.encounter, self.kind, *self.galleries]).encode()).hexdigest()[:8]
+        """A digest of where pictures go, and of what is sent beside them."""
+        sent = [self.url.rstrip("/"), self.encounter, self.kind, *self.galleries]
+        return hashlib.sha256(json.dumps(sent).encode()).hexdigest()[:16]
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -118,7 +121,9 @@ def stamp_of(path: Path) -> str:
 def result_of(answer: Answer, file: str, stamp: str, person: str, how: str) -> Result:
     """Read createEncounter's answer. Raises Failed where it is about the token."""
 
-    def result(outcome: str, message: str = "", reasons: Sequence[str] = (), found: Sequence[JsonValue] = ()) -> Result:
+    def result(
+        outcome: Outcome, message: str = "", reasons: Sequence[str] = (), found: Sequence[JsonValue] = ()
+    ) -> Result:
         pairs = [(str(c["personId"]), float(str(c["score"]))) for c in found if isinstance(c, dict)]
         seconds = round(answer.seconds, 3)
         return Result(
@@ -130,7 +135,7 @@ def result_of(answer: Answer, file: str, stamp: str, person: str, how: str) -> R
             tuple(pairs),
             message,
             seconds,
-            how if outcome == "unusable" else "",
+            how,
         )
 
     if answer.ok:
@@ -171,7 +176,8 @@ class Station:
 
     def results(self) -> list[Result]:
         """Return the latest result of each picture that has one."""
-        return [self._journal.done[file] for path in self.all if (file := self.file(path)) in self._journal.done]
+        found = (self._journal.of(self.file(path), self._plan.how) for path in self.all)
+        return [result for result in found if result is not None]
 
     def run(self) -> Iterator[Result]:
         """Yield results as they arrive. Raises NotAvailable where nobody answers for long, Failed for a bad token."""
@@ -229,15 +235,15 @@ class Station:
 
     def _sent(self, path: Path) -> Result:
         """Send one picture; whatever is wrong with it is its own result, and the others go on."""
-        file, person = self.file(path), person_of(path, self._plan.folder)
+        file, person, how = self.file(path), person_of(path, self._plan.folder), self._plan.how
         try:
             return self._send(path, file, person)
         except (NotAvailable, Failed):
             raise
         except OSError as error:
-            return Result(file, "", person, "error", message=error.strerror or str(error))
+            return Result(file, "", person, "error", message=error.strerror or str(error), how=how)
         except Exception as error:
-            return Result(file, "", person, "error", message=f"{type(error).__name__}: {error}")
+            return Result(file, "", person, "error", message=f"{type(error).__name__}: {error}", how=how)
 
     def _send(self, path: Path, file: str, person: str) -> Result:
         plan, stamp = self._plan, stamp_of(path)

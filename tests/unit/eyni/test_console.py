@@ -111,3 +111,14 @@ def test_a_wrong_use_is_told_without_steering_the_terminal(arguments: list[str])
     assert "[bold red]evil[/bold red]" in done.output
     assert not {"\x1b", "\x9b", "\u202e", "\udcfc"} & set(done.output)
     assert all(line.startswith("eyni: ") for line in done.output.splitlines())
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_the_end_of_a_long_id_is_shown_in_a_table_however_narrow(width: int) -> None:
+    ids = [f"{'a' * 190}{end}" for end in ("first", "other")]
+    file, made = io.StringIO(), Table("rank", "person", "score")
+    for number, name in enumerate(ids):
+        made.row(str(number), name, "61.5 dB")
+    Console(file=file, width=width).show(made)
+    cells = "".join(line.split("│")[2].strip() for line in file.getvalue().splitlines() if line.startswith("│"))
+    assert cells == "".join(ids)

@@ -412,10 +412,63 @@ def test_ids_of_the_plan_are_checked_before_anything_is_sent(
 
 def test_a_journal_is_a_file_and_of_other_bytes_nothing_is_read(api: FakeApi, folder: Path) -> None:
     journal = folder.parent / "journal"
-    journal.write_bytes(b"\xff\xfe\x00[]\n")
+    journal.write_bytes(b"\xff\xfe\x00[]\n" + b"[" * 100_000 + b'\n{"file": "an')
     assert run(api, folder, "--journal", str(journal)).summary["sent_now"] == 4
     os.mkfifo(folder.parent / "pipe")
     command = ["station", str(folder), "--url", api.url, "--token", "t", "--journal", str(folder.parent / "pipe")]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     assert "pipe: is no file" in result.output
+
+
+def test_nothing_is_appended_to_a_file_that_is_no_journal(api: FakeApi, folder: Path) -> None:
+    before = (folder / "ann.jpg").read_bytes()
+    command = ["station", str(folder), "--url", api.url, "--token", "t", "--journal", str(folder / "ann.jpg")]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, api.bodies) == (1, {})
+    assert "ann.jpg: is no journal of a station" in result.output
+    assert (folder / "ann.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"outcome": "refused", "reasons": []},
+        {"outcome": "suspected", "candidates": [["x", float("nan")]]},
+        {"seconds": float("inf")},
+        {"outcome": "nothing that is known"},
+    ],
+    ids=str,
+)
+def test_a_line_of_a_journal_that_no_station_wrote_counts_as_not_sent(
+    api: FakeApi, folder: Path, changed: dict[str, object]
+) -> None:
+    journal = folder.parent / "journal"
+    run(api, folder, "--journal", str(journal))
+    first, *others = journal.read_text().splitlines()
+    journal.write_text("\n".join([json.dumps(json.loads(first) | changed), *others]))
+    done = run(api, folder, "--journal", str(journal))
+    assert (done.code, done.summary["sent_now"]) == (0, 1)
+
+
+@pytest.mark.parametrize("other", [("--encounter", "2"), ("--gallery", "visa"), ("--encounter-type", "VISA")])
+def test_what_was_answered_in_one_way_is_sent_in_another(api: FakeApi, folder: Path, other: tuple[str, str]) -> None:
+    run(api, folder)
+    done = run(api, folder, *other)
+    assert (done.summary["sent_now"], len(api.bodies["ann"])) == (4, 2)
+    assert run(api, folder, *other).summary["sent_now"] == 0
+
+
+def test_what_one_api_has_answered_is_sent_to_another(api: FakeApi, folder: Path) -> None:
+    run(api, folder)
+    api.url = api.url.replace("127.0.0.1", "localhost")
+    assert run(api, folder).summary["sent_now"] == 4
+    assert run(api, folder).summary["sent_now"] == 0
+
+
+def test_a_journal_of_before_that_says_not_how_pictures_were_sent_is_believed(api: FakeApi, folder: Path) -> None:
+    journal = folder.parent / "journal"
+    run(api, folder, "--journal", str(journal))
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    journal.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "how"}) + "\n" for line in lines))
+    assert run(api, folder, "--journal", str(journal)).summary["sent_now"] == 0
