@@ -35,6 +35,13 @@ def blame(error: BaseException) -> dict[str, Any]:
     return {"kind": f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."), "where": where}
 
 
+def a_fault_of_ours(error: BaseException) -> str:
+    """Return the reason of a dead letter that an unforeseen exception made: its kind and place, never its message."""
+    found = blame(error)
+    place = found["where"][-1] if found["where"] else "an unknown place"
+    return f"a fault of this version of Eyni: {found['kind']} at {place}"
+
+
 def _no_biometrics(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Withhold bytes and arrays, whoever puts them there: pictures and templates are made of them."""
     for name, value in fields.items():

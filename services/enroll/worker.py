@@ -22,7 +22,7 @@ from shared.envelope import MalformedEvent, decode
 from shared.events import CaptureReceived, DeadLettered
 from shared.lag import lag
 from shared.log import Log, LogGap, LogMisfit, LogUnavailable, Record
-from shared.logs import logger
+from shared.logs import a_fault_of_ours, logger
 from shared.topics import Entry, Group, Name, entry
 
 LANES: Final = (Name.CAPTURES_URGENT, Name.CAPTURES_BULK)
@@ -266,9 +266,15 @@ class Worker:
             metrics.QUESTIONS_EXPIRED.labels("enroll").inc()
             self._outbox.append((job.record, entry(expired(job.capture))))
             return
-        # Here, not where they were extracted: who breaks a decoder would hand out any template he likes.
-        extracted = examined(job.capture, job.results, self._gate)
-        self._outbox.append((job.record, entry(conclude(job.capture, extracted))))
+        try:
+            # Here, not where they were extracted: who breaks a decoder would hand out any template he likes.
+            extracted = examined(job.capture, job.results, self._gate)
+            outcome = entry(conclude(job.capture, extracted))
+        except Exception as error:
+            # It would end this process, and the next one, for ever, and nobody behind it would be served.
+            self._dead_letter(job.record, a_fault_of_ours(error))
+            return
+        self._outbox.append((job.record, outcome))
         metrics.EXTRACTION_SECONDS.observe(self._clock() - job.started)
         for one in extracted:
             defects = one.quality.defects

@@ -30,7 +30,7 @@ from shared.events import (
     ProbeEvent,
 )
 from shared.log import Log, LogGap, Record
-from shared.logs import logger
+from shared.logs import a_fault_of_ours, logger
 from shared.performance import Performance
 from shared.topics import FACT_BYTES, Entry, Group, Name, entry
 
@@ -150,11 +150,11 @@ class Worker:
         read = [(record, probe) for record in self._asked if (probe := self._read(record)) is not None]
         searched = [(record, probe) for record, probe in read if isinstance(probe.question, Identify)]
         # Comparisons first: they are cheap, and must not wait for searches that another client asked for.
-        self._decide([probe for _, probe in read if not isinstance(probe.question, Identify)])
+        self._decide([(record, probe) for record, probe in read if not isinstance(probe.question, Identify)])
         self._asked = [record for record, _ in searched]
         if searched and self._outbox:
             self._append()
-        self._decide([probe for _, probe in searched])
+        self._decide(searched)
         self._asked = ()
         self._answered |= self._reached
         self._reached.clear()
@@ -173,13 +173,31 @@ class Worker:
             return None
         return probe
 
-    def _decide(self, probes: Sequence[ProbeEvent]) -> None:
-        if not probes:
+    def _decide(self, asked: Sequence[tuple[Record, ProbeEvent]]) -> None:
+        if not asked:
             return
         with metrics.MATCH_SECONDS.labels("probes").time():
-            self._outbox += self.matcher.answer(probes)
-        for probe in probes:
+            try:
+                self._outbox += self.matcher.answer([probe for _, probe in asked])
+            except Exception:
+                for record, probe in asked:
+                    self._decide_alone(record, probe)
+        for _, probe in asked:
             metrics.PROBES.labels("identify" if isinstance(probe, ProbeChosen) else probe.question.kind).inc()
+
+    def _decide_alone(self, record: Record, probe: ProbeEvent) -> None:
+        """Answer one of those that could not be answered together: the one that meets a fault of ours is put aside.
+
+        Else it would end this process, and the next one, for ever. A fault in the fold does end it: the gallery must
+        not have a hole.
+        """
+        try:
+            self._outbox += self.matcher.answer([probe])
+        except Exception as error:
+            reason = a_fault_of_ours(error)
+            self._outbox.append(
+                DeadLettered(record.topic, record.partition, record.offset, reason, record.key, record.value)
+            )
 
     def _append(self) -> None:
         """Append what was decided. What the log does not take now is kept for next time."""

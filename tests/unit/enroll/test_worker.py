@@ -119,6 +119,28 @@ def test_a_template_that_no_face_gives_is_refused_whatever_the_worker_process_sa
     worker.close()
 
 
+def test_a_capture_that_meets_a_fault_of_ours_is_put_aside_and_those_behind_it_are_served(
+    log: ShakyLog, extractor: PretendExtractor
+) -> None:
+    def gate(vector: Vector) -> str | None:
+        if np.array_equal(vector, template(7).vector):
+            raise ZeroDivisionError("Ada's secret")
+        return None
+
+    with closing(Worker(log, extractor, PretendGate(gate))) as worker:
+        send(log, capture("r", b"7"), capture("s", b"1"))
+        worker.run_once()
+        extractor.answer(0)
+        worker.run_once()
+        extractor.answer(1)
+        worker.run_once()
+    (letter,) = events(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert "a fault of this version of Eyni: ZeroDivisionError at test_worker.py" in letter.reason
+    assert "secret" not in letter.reason
+    assert (len(values(log, Name.GALLERY)), committed(log)) == (1, 2)
+
+
 def test_pictures_of_two_people_are_no_encounter(log: ShakyLog, extractor: PretendExtractor) -> None:
     with closing(Worker(log, extractor, PretendGate(tells_apart=True))) as worker:
         send(log, capture("r", b"7", b"8"))
@@ -413,7 +435,7 @@ def test_captures_that_expired_unread_are_passed_over_told_and_counted(
     worker.run_once()
 
     assert expired(lane) == before + 4
-    assert "captures expired unread" in capsys.readouterr().out
+    assert "captures expired unread" in "".join(capsys.readouterr())
     extractor.answer(0)
     worker.run_once()
     assert (len(values(log, Name.GALLERY)), committed(log, lane)) == (1, 5)

@@ -31,6 +31,7 @@ from shared.events import (
     Expired,
     Identified,
     PersonRemoved,
+    ProbeEvent,
     ProbeExtracted,
     Verified,
 )
@@ -173,6 +174,23 @@ def test_a_probe_of_another_model_is_a_dead_letter_and_never_compared() -> None:
     drain(a_worker(log))
     assert len(on(log, Name.DEAD_LETTERS)) == 1
     assert set(decisions(log)) == {"r-1", "r-3"}
+
+
+def test_a_probe_that_meets_a_fault_of_ours_is_put_aside_and_those_beside_it_are_answered() -> None:
+    class Faulty(Matcher):
+        def answer(self, events: Sequence[ProbeEvent]) -> Sequence[Decided]:
+            if any(event.request.request_id == "r-2" for event in events):
+                raise ZeroDivisionError("Ada's secret")
+            return super().answer(events)
+
+    log = a_log()
+    put(log, enrolled(1, "ada", [template(1)]), *(identify(n, template(1)) for n in (2, 3, 4)))
+    drain(Worker(log, Faulty(Gallery(comparator()), POLICY), None, snapshot_seconds=3600))
+    [letter] = on(log, Name.DEAD_LETTERS)
+    assert isinstance(letter, DeadLettered)
+    assert "a fault of this version of Eyni: ZeroDivisionError at test_worker.py" in letter.reason
+    assert "secret" not in letter.reason
+    assert set(decisions(log)) == {"r-1", "r-3", "r-4"}
 
 
 def test_a_log_that_lost_its_beginning_is_refused_instead_of_searched_with_a_hole(tmp_path: Path) -> None:
