@@ -64,7 +64,7 @@ def decode(image: bytes, pixel_limit: int) -> Picture | Defect:
             return (
                 _too_large(opened.size, pixel_limit)
                 or _several_frames(opened)
-                or _pixels(opened, shrinks=not headers.is_subsampled(image))
+                or _pixels(opened, 0 if headers.is_subsampled(image) else headers.halvings(image))
             )
     except MemoryError:
         raise  # not about the picture's validity; the worker answers too_costly
@@ -117,10 +117,9 @@ def _undecodable(image: bytes, error: Exception) -> Defect:
     )
 
 
-def _pixels(opened: Image.Image, *, shrinks: bool) -> Picture:
+def _pixels(opened: Image.Image, most_halvings: int) -> Picture:
     longest = max(opened.size)
-    if shrinks:
-        _decode_at_reduced_size(opened, longest)
+    _decode_at_reduced_size(opened, longest, most_halvings)
     opened.load()
     small: Image.Image = opened
     if max(opened.size) > WORKING_SIDE:
@@ -134,14 +133,16 @@ def _pixels(opened: Image.Image, *, shrinks: bool) -> Picture:
     return Picture(pixels, longest / max(pixels.shape[:2]))
 
 
-def _decode_at_reduced_size(opened: Image.Image, longest: int) -> None:
-    """Let the decoder itself leave out what the working size does not need: a half, a quarter, an eighth."""
+def _decode_at_reduced_size(opened: Image.Image, longest: int, most: int) -> None:
+    """Let the decoder itself leave out what the working size does not need: a half, a quarter, an eighth.
+
+    `most`: halvings that a JPEG 2000 stands; asked for more, its decoder refuses.
+    """
     halvings = int(math.log2(longest / WORKING_SIDE)) if longest > WORKING_SIDE else 0
     if halvings and opened.format in ("JPEG", MULTI_PICTURE):
         opened.draft(None, (opened.width >> halvings, opened.height >> halvings))
     elif halvings and opened.format == "JPEG2000":
-        # A code stream of fewer resolutions than this refuses to be reduced: most have five.
-        opened.reduce = min(halvings, 2)  # type: ignore[method-assign,assignment]
+        opened.reduce = min(halvings, most)  # type: ignore[method-assign,assignment]
 
 
 def _rgb(image: Image.Image) -> Image.Image:

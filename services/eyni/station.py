@@ -256,7 +256,9 @@ class Station:
         try:
             picture = read(path, plan.limit)
         except Unreadable as error:
-            return unusable(f"{str(error).removeprefix(f'{path}: ')}: save it smaller (EYNI_BODY_LIMIT)")
+            # What became a pipe since it was looked at has no size.
+            advice = ": save it smaller (EYNI_BODY_LIMIT)" if path.is_file() else ""
+            return unusable(f"{str(error).removeprefix(f'{path}: ')}{advice}")
         if not picture:
             return unusable("is empty: take the picture again")
         answer = self._client.enrol(

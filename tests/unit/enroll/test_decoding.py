@@ -99,6 +99,14 @@ def test_a_large_picture_is_brought_to_the_working_size_and_the_scale_is_told(ki
     assert np.abs(decoded.pixels.astype(int) - wanted).mean() < 6
 
 
+@pytest.mark.parametrize("resolutions", [1, 2, 3])
+@pytest.mark.parametrize("no_jp2", [False, True], ids=["file", "code stream"])
+def test_a_large_jpeg2000_of_few_resolutions_is_read(resolutions: int, no_jp2: bool) -> None:
+    large = hopper().resize((600, 6500))
+    decoded = picture(encoded(large, "JPEG2000", num_resolutions=resolutions, no_jp2=no_jp2))
+    assert (decoded.pixels.shape, decoded.scale) == ((1600, 148, 3), pytest.approx(6500 / 1600))
+
+
 @pytest.mark.parametrize(
     ("make", "measured"),
     [

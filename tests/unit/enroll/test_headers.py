@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from services.enroll.decoding import Picture, decode
+from services.enroll.headers import halvings
 from shared.biometrics import Defect, RetakeReason
 from tests.unit.enroll.making import PIXELS, encoded, hopper
 
@@ -269,3 +270,33 @@ def test_an_orientation_that_stands_in_xmp_only_counts(kind: str, said: bytes) -
     exif = Image.Exif()
     exif[0x0112] = 1
     assert pixels(encoded(small, kind, exif=exif.tobytes(), **options)).shape == (48, 64, 3), "EXIF goes before it"
+
+
+@pytest.mark.parametrize("cut", [0, 4, 60, 95, 100, 105])
+def test_of_a_jpeg2000_header_that_is_cut_short_no_halvings_are_read(cut: int) -> None:
+    stream = encoded(hopper().resize((64, 48)), "JPEG2000", no_jp2=True)
+    style = stream.index(b"\xff\x52")
+    assert halvings(stream) == 5
+    assert halvings(stream[: min(cut, style + 9)]) == 0
+    assert halvings(stream[:style] + b"\xff\x90" + stream[style:]) == 0  # a tile's own says nothing of the others
+    assert halvings(stream[: style - 2] + b"\xff\xff\0\0" * 1000) == 0
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0" + bytes(20_000)], ids=["plain", "with metadata of zeros"])
+@pytest.mark.parametrize("written", [0.2, 0.5, 0.85])
+def test_a_webp_that_is_still_being_copied_is_no_half_face(lossless: bool, exif: bytes, written: float) -> None:
+    whole = encoded(hopper(), "WEBP", lossless=lossless, exif=exif)
+    assert isinstance(decode(whole, PIXELS), Picture)
+    end = len(whole) - len(exif)
+    found = decode(whole[: int(end * written)].ljust(len(whole), b"\0"), PIXELS)
+    assert isinstance(found, Defect)
+    assert found.reason is RetakeReason.UNDECODABLE
+    assert found.measured is not None
+    assert found.limit is not None
+    assert found.measured > found.limit
+
+
+@pytest.mark.parametrize("colour", ["white", "black", "grey"])
+def test_a_webp_of_one_colour_is_whole(colour: str) -> None:
+    assert isinstance(decode(encoded(Image.new("RGB", (1000, 1000), colour), "WEBP"), PIXELS), Picture)
