@@ -4,6 +4,7 @@ Every text column sorts by code point (PostgreSQL: collation "C"), so that both 
 """
 
 import os
+import sqlite3
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,8 +200,9 @@ tasks: Final = Table(
 def open_engine(address: str) -> Engine:
     """Open the database, create what is missing, and check that it is one that this version understands.
 
-    Every OperationalError of the returned engine comes out as RegistryUnavailable. Raises RegistryMisfit for an
-    address that is none, tables of a later version, or a PostgreSQL database that is not in UTF-8.
+    Every OperationalError of the returned engine comes out as RegistryUnavailable, and damage to an SQLite file, found
+    whenever it is read, as RegistryMisfit. Raises RegistryMisfit also for an address that is none, tables of a later
+    version, or a PostgreSQL database that is not in UTF-8.
     """
     engine = _engine(address)
     event.listen(engine, "handle_error", _translate)
@@ -288,9 +290,14 @@ def _sqlite(url: URL, file: Path) -> Engine:
 
 
 def _translate(context: ExceptionContext) -> None:
+    reason = str(context.original_exception).strip().partition("\n")[0]
     if isinstance(context.sqlalchemy_exception, OperationalError):
-        reason = str(context.original_exception).strip().partition("\n")[0]
         raise RegistryUnavailable(f"the registry's database does not answer: {reason}")
+    if type(context.original_exception) is sqlite3.DatabaseError:  # its subclasses are about statements
+        raise RegistryMisfit(
+            f"the registry is damaged ({reason}): stop every api, move its file (EYNI_REGISTRY) and those beside it "
+            "that end in -wal and -shm elsewhere, and run `eyni registry rebuild`; only tasks are lost"
+        )
 
 
 def _create(connection: Connection) -> None:

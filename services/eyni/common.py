@@ -128,6 +128,7 @@ REFUSALS = frozenset(
         "shared.reading.Unreadable",
         "services.api.tables.RegistryMisfit",
         "services.enroll.pool.CannotStart",
+        "services.match.snapshot.LostLog",
         "services.evaluate.labelled.CannotRead",
         "services.evaluate.measuring.NothingToCompare",
     )

@@ -81,21 +81,31 @@ class LostLog(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """What a generation of any format says of the log that it was made from."""
+    """What a generation of any format says of the log that it was made from; a damaged one, by its name alone."""
 
     folder: Path
     log: str
+    """Empty where it cannot be read."""
     position: int
     encounters: int
 
     @classmethod
     def of(cls, generation: Path) -> "Witness":
-        """Read it. Raises SnapshotRefused, ValidationError: it says nothing that can be relied upon."""
-        said = _SAID.validate_python(_sealed(generation))
+        """Read it."""
+        try:
+            said = _SAID.validate_python(_sealed(generation))
+        except (SnapshotRefused, ValidationError):
+            return cls(generation, "", int(generation.name), 0)
         return cls(generation, said.log, said.position, said.encounters)
+
+    def contradicts(self, log: str, end: int) -> bool:
+        """Tell whether it knows another log, or this one further than `end`. That of an empty log knows nothing."""
+        return self.position > 0 and (self.position > end or self.log not in ("", log))
 
     def in_words(self) -> str:
         """Say it in a line for the operator."""
+        if not self.log:
+            return f"encounters at position {self.position} of a log (snapshot {self.folder}, which is damaged)"
         return f"{self.encounters} encounters at position {self.position} of log {self.log} (snapshot {self.folder})"
 
 
@@ -114,18 +124,10 @@ class Snapshots:
     def contradicting(self, log: str, end: int) -> list[Witness]:
         """Return the generations that know another log, or this one further than `end` (its next offset).
 
-        Only those that hold something: the snapshot of an empty log witnesses nothing. Damaged ones are passed over:
-        `load` refuses them, and says why.
+        A damaged one counts by the position that it is named by: log and manifest may be lost at once.
         """
-        found: list[Witness] = []
-        for generation in self.generations():
-            try:
-                witness = Witness.of(generation)
-            except (SnapshotRefused, ValidationError):
-                continue
-            if witness.position > 0 and (witness.log != log or witness.position > end):
-                found.append(witness)
-        return found
+        witnesses = map(Witness.of, self.generations())
+        return [witness for witness in witnesses if witness.contradicts(log, end)]
 
     def sweep(self) -> None:
         """Remove what writers left behind that were killed: it holds templates, and nobody will read it."""

@@ -9,6 +9,7 @@ import typer
 from services.api.registry import Registry
 from services.api.tables import RegistryMisfit
 from services.eyni.adopt import adopt
+from services.eyni.common import explained
 from services.eyni.registry import rebuild
 from services.match import bootstrap
 from services.match.gallery import Gallery
@@ -93,3 +94,25 @@ def test_where_nothing_contradicts_the_log_nothing_changes(tmp_path: Path, capsy
     settings = Settings(data=tmp_path)
     adopt(settings, yes=True)
     assert "nothing to adopt" in capsys.readouterr().out
+
+
+def test_a_digest_of_a_lost_log_says_what_was_lost_and_is_no_fault_of_ours(settings: Settings) -> None:
+    with pytest.raises(bootstrap.LostLog) as caught:
+        bootstrap.digest(settings, cold=False)
+    told = explained(caught.value)
+    assert told is not None
+    assert "eyni log adopt" in told[1]
+
+
+def test_a_lost_log_is_not_believed_though_no_snapshot_can_be_read(settings: Settings) -> None:
+    (manifest,) = snapshots(settings).folder.glob("*/manifest.json")
+    manifest.write_bytes(b"damage")
+    Path(settings.data / "registry.sqlite").unlink()
+    compares = bootstrap.comparator(settings)
+    with closing(FileLog(settings.data / "log")) as log:
+        log.ensure(list(TOPICS.values()))
+        with pytest.raises(bootstrap.LostLog, match=r"position 1 of a log .*damaged.*eyni log adopt"):
+            bootstrap.recover(log, snapshots(settings), compares)
+    adopt(settings, yes=True)
+    with closing(FileLog(settings.data / "log")) as log:
+        assert bootstrap.recover(log, snapshots(settings), compares).position == 0

@@ -460,3 +460,20 @@ def test_an_unusable_file_is_told_by_name_and_holds_no_row_in_its_error(tmp_path
 
     assert "a name" not in str(problem.value)
     registry.close()
+
+
+@pytest.mark.parametrize("kept", [0, 100, 4096 * 2], ids=["all", "all but its beginning", "all but its first pages"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, kept: int) -> None:
+    url, file = f"sqlite:///{tmp_path}/registry.sqlite", tmp_path / "registry.sqlite"
+    with closing(Registry(url, COMPARATOR)) as registry:
+        registry.adopt(dict.fromkeys(Name, "a log"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:kept] + b"damage" * ((len(whole) - kept) // 6))
+
+    def use() -> None:
+        with closing(Registry(url, COMPARATOR)) as registry:
+            registry.followed()
+            registry.begin_rebuild("a log")
+
+    with pytest.raises(RegistryMisfit, match=r"damaged .*move its file .*eyni registry rebuild"):
+        use()
