@@ -4,7 +4,6 @@ Every text column sorts by code point (PostgreSQL: collation "C"), so that both 
 """
 
 import os
-import sqlite3
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from shared import files
 
@@ -293,7 +292,8 @@ def _translate(context: ExceptionContext) -> None:
     reason = str(context.original_exception).strip().partition("\n")[0]
     if isinstance(context.sqlalchemy_exception, OperationalError):
         raise RegistryUnavailable(f"the registry's database does not answer: {reason}")
-    if type(context.original_exception) is sqlite3.DatabaseError:  # its subclasses are about statements
+    # Exactly this class: its subclasses are about statements.
+    if context.dialect.name == "sqlite" and type(context.sqlalchemy_exception) is DatabaseError:
         raise RegistryMisfit(
             f"the registry is damaged ({reason}): stop every api, move its file (EYNI_REGISTRY) and those beside it "
             "that end in -wal and -shm elsewhere, and run `eyni registry rebuild`; only tasks are lost"

@@ -15,7 +15,7 @@ from services.match import bootstrap
 from services.match.gallery import Gallery
 from services.match.matching import Matcher
 from services.match.policy import Policy
-from services.match.snapshot import Snapshots
+from services.match.snapshot import LostLog, Snapshots
 from shared.calibration import Comparator
 from shared.events import PersonRemoved
 from shared.log.file import FileLog
@@ -97,7 +97,7 @@ def test_where_nothing_contradicts_the_log_nothing_changes(tmp_path: Path, capsy
 
 
 def test_a_digest_of_a_lost_log_says_what_was_lost_and_is_no_fault_of_ours(settings: Settings) -> None:
-    with pytest.raises(bootstrap.LostLog) as caught:
+    with pytest.raises(LostLog) as caught:
         bootstrap.digest(settings, cold=False)
     told = explained(caught.value)
     assert told is not None
@@ -111,7 +111,7 @@ def test_a_lost_log_is_not_believed_though_no_snapshot_can_be_read(settings: Set
     compares = bootstrap.comparator(settings)
     with closing(FileLog(settings.data / "log")) as log:
         log.ensure(list(TOPICS.values()))
-        with pytest.raises(bootstrap.LostLog, match=r"position 1 of a log .*damaged.*eyni log adopt"):
+        with pytest.raises(LostLog, match=r"position 1 of a log .*damaged.*eyni log adopt"):
             bootstrap.recover(log, snapshots(settings), compares)
     adopt(settings, yes=True)
     with closing(FileLog(settings.data / "log")) as log:
