@@ -172,6 +172,20 @@ class GateSettings(BaseModel):
         description="altered: largest correlation of a face with itself in a mirror. clean: at most 0.96, sharp: 0.78. "
         "Half a face and its mirror image: 0.98 to 1. 1.01 takes all.",
     )
+    quality_torn: float = Field(
+        default=0.2,
+        gt=0,
+        description="altered: most pixels by which the slant changes from one row to the next, in the mean. clean: at "
+        "most 0.184, sharp: 0.184, of 826 faces more 0.174. Rows or blocks of rows shifted against each other, frosted "
+        "glass: 0.2 to 0.6.",
+    )
+    quality_waved: float = Field(
+        default=0.45,
+        gt=0,
+        description="altered: most pixels by which the slant changes over 8 rows or columns, in the median. clean: two "
+        "in 4,587 above (0.64: large goggles, 0.47: turned, in the dark), sharp: 0.421, of 826 faces more 0.446. "
+        "Geometric waves: 0.4 to 1.5.",
+    )
     quality_likeness: float = Field(
         default=-0.25,
         ge=-10,

@@ -28,10 +28,10 @@ WEIGHTS: Final = Path(__file__).with_name("likeness.json")
 
 def slopes(chip: Chip) -> Floats:
     """Return the directions of a chip (150, 150, 3), (800,): shares of the slope in each cell, 0 to 1, square roots."""
-    light = luminance(chip, WHOLE).astype(np.float64)
-    light = (light[:-2] + 2 * light[1:-1] + light[2:]) / 4
-    light = (light[:, :-2] + 2 * light[:, 1:-1] + light[:, 2:]) / 4
-    across, down = light[1:-1, 2:] - light[1:-1, :-2], light[2:, 1:-1] - light[:-2, 1:-1]
+    light = luminance(chip, WHOLE)
+    softer = (light[:-2] + 2 * light[1:-1] + light[2:]) / 4
+    soft = (softer[:, :-2] + 2 * softer[:, 1:-1] + softer[:, 2:]) / 4
+    across, down = soft[1:-1, 2:] - soft[1:-1, :-2], soft[2:, 1:-1] - soft[:-2, 1:-1]
     side = CELL * CELLS
     edge = (len(across) - side) // 2
     inner = (slice(edge, edge + side), slice(edge, edge + side))

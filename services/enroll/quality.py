@@ -57,6 +57,8 @@ class Limits:
     tint: float
     echo: float
     mirror: float
+    torn: float
+    waved: float
     likeness: float
 
     @classmethod
@@ -323,6 +325,15 @@ def _checks_of_texture(m: Measures, limits: Limits) -> list[_Check]:
             altered, "mirror", m["mirror"], "at most", limits.mirror, 0.95,
             f"The face's halves are alike by {m['mirror']:.3f}, as in a mirror; at most {limits.mirror:.3f} is taken. "
             f"{_ALTERED}",
+        ),
+        _Check(
+            altered, "torn", m["torn"], "at most", limits.torn, 0.15,
+            f"Rows of the picture are shifted against each other by {m['torn']:.2f} pixels, at most {limits.torn:.2f} is "
+            f"taken. {_ALTERED}",
+        ),
+        _Check(
+            altered, "waved", m["waved"], "at most", limits.waved, 0.35,
+            f"The face is bent in waves, {m['waved']:.2f} strong, at most {limits.waved:.2f} is taken. {_ALTERED}",
         ),
         _Check(
             altered, "likeness", m["likeness"], "at least", limits.likeness, 0.2,

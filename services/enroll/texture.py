@@ -42,13 +42,18 @@ def luminance(chip: Chip, part: tuple[slice, slice] = FACE) -> Light:
 
 def levelled(light: Light) -> Light:
     """Bring the light to one level."""
-    level: Light = light * np.float32(LEVEL / max(float(np.percentile(light, 95)), 1.0))
+    level: Light = light * np.float32(_gain(light))
     return level
+
+
+def _gain(light: Light) -> float:
+    return LEVEL / max(float(np.percentile(light, 95)), 1.0)
 
 
 def texture(chip: Chip) -> dict[str, float]:
     """Measure a chip (150, 150, 3) RGB, the face upright. Each value has its limit in `shared.settings_gate`."""
-    light = levelled(luminance(chip))
+    whole = luminance(chip, WHOLE)
+    light = levelled(whole[FACE])
     finest, coarser = _details(light)
     power = float((coarser**2).mean(axis=(1, 2)).sum())
     return {
@@ -57,7 +62,8 @@ def texture(chip: Chip) -> dict[str, float]:
         "relief": power,
         "lines": _lines(light),
         "mirror": _mirror(light),
-        "echo": _echo(chip),
+        "echo": _echo(levelled(whole)),
+        **_displaced(whole * np.float32(_gain(whole[FACE]))),
         **_spectrum(light),
         **_tones(light),
         **_colours(chip),
@@ -100,14 +106,45 @@ def _mirror(light: Light) -> float:
     return float(near.max()) / max(float((fine**2).sum()), 1.0)
 
 
-def _echo(chip: Chip) -> float:
-    """Return the highest peak of the power cepstrum (Bogert, Healy and Tukey, 1963), in thousandths.
+def _echo(light: Light) -> float:
+    """Return the highest peak of the power cepstrum (Bogert, Healy and Tukey, 1963) of a whole chip, in thousandths.
 
     It shows what comes twice, however far away it comes again: two exposures, lines, letters.
     """
-    light = levelled(luminance(chip, WHOLE))
     log = np.log(np.abs(np.fft.rfft2((light - light.mean()) * _WHOLE_WINDOW)) ** 2 + 1e3)
     return 1000 * float(np.fft.irfft2(log, light.shape)[_AWAY].max())
+
+
+def _displaced(light: Light) -> dict[str, float]:
+    """Measure how rows and columns of a whole chip lie beside their neighbours, in pixels.
+
+    In a photograph a few edges slant, and most rows lie straight below each other. Where rows were shifted, the slant
+    changes from each row to the next (torn); where a wave bends them, it changes over some rows and back (waved).
+    """
+    rows, columns, of_face = _slants(light), _slants(light.T), _slants(light[FACE].T)
+    return {
+        "torn": max(_change(rows), _UPRIGHT * _change(columns)),
+        "waved": max(_swing(slants, rows_apart) for slants in (rows, of_face) for rows_apart in _APART),
+    }
+
+
+def _slants(light: Light) -> Light:
+    """Return by how many pixels each row lies to the left of the one above, by least squares (Lucas, Kanade, 1981)."""
+    smooth = (light[:, :-2] + 2 * light[:, 1:-1] + light[:, 2:]) / 4
+    across = (smooth[:, 2:] - smooth[:, :-2]) / 2
+    across = (across[1:] + across[:-1]) / 2
+    down = np.diff(smooth, axis=0)[:, 1:-1]
+    return np.asarray((across * down).sum(axis=1) / ((across**2).sum(axis=1) + across.shape[1]), dtype=np.float32)
+
+
+def _change(slants: Light) -> float:
+    return float(np.abs(np.diff(slants)).mean())
+
+
+def _swing(slants: Light, apart: int) -> float:
+    """Return the usual change over so many rows, noise taken out; as a random walk's, it grows with their root."""
+    smooth = np.convolve(slants, np.full(3, 1 / 3), mode="valid")
+    return float(np.median(np.abs(smooth[apart:] - smooth[:-apart]))) * float(np.sqrt(_APART[0] / apart))
 
 
 def _blurred(light: Light, radius: int) -> Light:
@@ -153,6 +190,11 @@ _AWAY: Final = np.hypot(*np.meshgrid(np.fft.fftfreq(150, 1 / 150), np.fft.fftfre
 _MOVED: Final = 8
 _MOVED_ACROSS: Final = 24
 """Pixels by which the middle of a mirrored face may lie off the middle of the chip, half of them to each side."""
+_UPRIGHT: Final = 0.6
+"""Weight of columns: faces, doors and shelves have more upright edges, so that columns change more. Clean: at most 0.18
+for rows, 0.30 for columns."""
+_APART: Final = (8, 12, 16)
+"""Rows over which a wave is looked for: half of one of 16 to 32 pixels, and odd multiples of it."""
 _MIDDLE: Final = ((_CYCLES > 16) & (_CYCLES <= 40)) * _TWICE
 _HIGH: Final = (_CYCLES > 40) * _TWICE
 _RING: Final = [

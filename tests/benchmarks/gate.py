@@ -22,7 +22,8 @@ from shared.biometrics import RetakeReason, Template
 from shared.calibration import VERIFICATION_TARGET, Comparator, load
 from shared.model import BUILT_IN, DEFAULT, load_model
 from shared.settings import Settings
-from tests.spoilt import CLEAN, SPOILT, Spoil
+from tests.spoilt import CLEAN, SPOILT
+from tests.spoilt.basis import Spoil
 
 LIMIT = 25_000_000
 OURS = (RetakeReason.NOISY, RetakeReason.PRINTED, RetakeReason.ALTERED)

@@ -17,7 +17,8 @@ GOOD: Measures = {
     "yaw": 0.0, "pitch": 0.77, "roll": 0.0, "inside": 1.0, "nearness": 0.18, "across": 0.0,
     "down": 0.0,
     "fine": 0.08, "grain": 1.6, "high": 0.001, "pattern": 1.1, "middle": 0.03, "lines": 1.2, "relief": 1200.0,
-    "flat": 0.02, "tones": 0.23, "colours": 0.95, "tint": 0.34, "echo": 37.0, "mirror": 0.57, "likeness": 0.88,
+    "flat": 0.02, "tones": 0.23, "colours": 0.95, "tint": 0.34, "echo": 37.0, "mirror": 0.57, "torn": 0.08,
+    "waved": 0.18, "likeness": 0.88,
 }  # fmt: skip
 
 
@@ -122,6 +123,8 @@ SPOILT = {
     "colours": (0.19, RetakeReason.ALTERED, 0.2),
     "echo": (131.0, RetakeReason.ALTERED, 130.0),
     "mirror": (0.98, RetakeReason.ALTERED, 0.975),
+    "torn": (0.21, RetakeReason.ALTERED, 0.2),
+    "waved": (0.46, RetakeReason.ALTERED, 0.45),
 }
 
 
