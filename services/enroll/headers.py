@@ -202,8 +202,8 @@ def _webp(image: bytes) -> Defect | None:
                 return None
             return Defect(
                 RetakeReason.UNDECODABLE,
-                f"The picture is not whole: of its {len(data)} bytes, the last {zeros} are zeros. Send it again once it "
-                "is copied, or take a new one.",
+                f"The picture is not whole: of its {len(data)} bytes, the last {zeros} are zeros. Send it again once "
+                "it is copied, or take a new one.",
                 float(zeros),
                 float(len(data) // ZEROS),
             )

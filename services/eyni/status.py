@@ -241,7 +241,14 @@ def notices(now: Look) -> list[str]:
     That is what the model can't deliver at the gallery's present size, and who runs with another calibration.
     """
     short = [one.in_words() for one in expected(now) if one.falls_short]
-    return [*clocks(now.services), *disagreements(now.alive), *([*short, REMEDY] if short else [])]
+    apart = [APART] if now.missing is None and any(s.service == "api" and s.ready for s in now.alive) else []
+    return [*apart, *clocks(now.services), *disagreements(now.alive), *([*short, REMEDY] if short else [])]
+
+
+APART: Final = (
+    "the api reports on the log that it is ready, and nothing answers as an api where this command looks for it: give "
+    "its address (--url, --port); if it is right, the api hangs or is cut off, and so are its clients."
+)
 
 
 def for_scripts(now: Look) -> dict[str, object]:

@@ -159,7 +159,7 @@ def looked(log: MemoryLog, metrics: str = "") -> Look:
 
 def seen(log: MemoryLog, *entries: Entry) -> Look:
     log.append(entries)
-    return looked(log)
+    return replace(looked(log), missing=[])  # an api answers, and lacks nothing
 
 
 def test_all_well_wants_no_advice(log: MemoryLog) -> None:
@@ -302,3 +302,11 @@ def test_why_nothing_can_be_written_is_found_without_leaving_anything(
 
 def test_what_the_api_calls_a_log_that_takes_no_records_is_what_status_looks_for() -> None:
     assert f'"{TAKES_NONE}"' in (Path(health.__file__)).read_text(encoding="utf-8")
+
+
+def test_an_api_that_reports_and_does_not_answer_where_it_is_looked_for_is_a_notice(log: MemoryLog) -> None:
+    now = seen(log, report("enroll", 1), report("match", 1), report("api", 1))
+    assert notices(now) == []
+    [said] = notices(replace(now, missing=None))
+    assert said.startswith("the api reports on the log that it is ready, and nothing answers as an api")
+    assert "--url" in said
