@@ -328,8 +328,8 @@ def _checks_of_texture(m: Measures, limits: Limits) -> list[_Check]:
         ),
         _Check(
             altered, "torn", m["torn"], "at most", limits.torn, 0.15,
-            f"Rows of the picture are shifted against each other by {m['torn']:.2f} pixels, at most {limits.torn:.2f} is "
-            f"taken. {_ALTERED}",
+            f"Rows of the picture are shifted against each other by {m['torn']:.2f} pixels, at most {limits.torn:.2f} "
+            f"is taken. {_ALTERED}",
         ),
         _Check(
             altered, "waved", m["waved"], "at most", limits.waved, 0.35,
