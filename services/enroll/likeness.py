@@ -1,9 +1,9 @@
 """How much a picture is like a photograph of a face, by which way its light falls: a negative's falls the other way.
 
 Directions of the light's slope, with their sign, in 10 x 10 cells of a chip (Dalal and Triggs' histograms, 2005), and a
-linear classifier. It was fitted by least squares to photographs of 2,400 people (LFW, 2026-12-01, some as 24 kinds of
-good pictures are), and to negatives, solarised pictures, drawings and reliefs of them; docs/quality.md has the figures.
-The weights say nothing of any single person.
+linear classifier. `tests.benchmarks.likeness` fitted it by least squares to 2,300 photographs of faces (LFW, 2026-12;
+some as 24 kinds of good pictures are), and to negatives, solarised pictures, drawings and reliefs of them;
+docs/quality.md has the figures. The weights say nothing of any single person.
 """
 
 import json
