@@ -25,7 +25,7 @@ import numpy as np
 from services.enroll import faces
 from services.enroll.decoding import Picture, decode
 from services.enroll.extractor import Extractor
-from services.enroll.likeness import WEIGHTS, Floats, slopes
+from services.enroll.likeness import CELLS, DIRECTIONS, WEIGHTS, Floats, slopes
 from services.enroll.quality import Frame, Limits, judge, measure
 from services.enroll.texture import WHOLE, Chip, luminance
 from shared.model import BUILT_IN, DEFAULT, load_model
@@ -143,7 +143,7 @@ def fit(good: Floats, portraits: Floats, spoilt: Floats, changed: Floats) -> tup
 
 
 def described(chips: list[Chip]) -> Floats:
-    return np.array([slopes(chip) for chip in chips], dtype=np.float64).reshape(len(chips), -1)
+    return np.array([slopes(chip) for chip in chips], dtype=np.float64).reshape(len(chips), CELLS * CELLS * DIRECTIONS)
 
 
 def kept(found: Iterator[Chip | None]) -> list[Chip]:

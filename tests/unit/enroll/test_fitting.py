@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.benchmarks.likeness import changed, fit
+from tests.benchmarks.likeness import changed, described, fit
 
 
 def test_a_fit_gives_one_for_photographs_and_minus_one_for_what_is_none() -> None:
@@ -20,3 +20,5 @@ def test_a_chip_is_changed_in_nine_ways_and_its_negative_is_the_first() -> None:
     ways = list(changed(chip))
     assert [way.shape for way in ways] == 9 * [(150, 150, 3)]
     assert np.abs(ways[0].astype(int) - (255 - chip)).max() <= 1
+    assert described(ways).shape == (9, 800)
+    assert described([]).shape == (0, 800)
