@@ -230,7 +230,8 @@ def test_a_second_supervisor_on_one_folder_is_refused(tmp_path: Path) -> None:
 
 
 SUPERVISES = """
-import sys, typer
+import signal, sys, typer
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may run under nohup, which `up` heeds
 from pathlib import Path
 from services.eyni import up
 from services.eyni.__main__ import app
